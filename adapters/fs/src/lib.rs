@@ -1,0 +1,62 @@
+//! A directory as a store, for one or many processes at once.
+//!
+//! Every value is a plain file that a person can find and read: `photos/cat.jpg` is `photos%/cat.jpg`. Compare-and-swap
+//! is exact across threads and processes, under kernel locks that die with their process. Writes are durable when
+//! acknowledged, unless the store was opened with [`durable(false)`](Open::durable).
+//!
+//! ```
+//! # use leasehold_core::Store;
+//! # use leasehold_fs::Fs;
+//! # #[tokio::main] async fn main() -> leasehold_core::Result<()> {
+//! # let directory = tempfile::tempdir().unwrap();
+//! # let path = directory.path();
+//! let store = Store::new(Fs::open(path).await?);
+//! let version = store.put("photos/cat.jpg", "meow").if_absent().await?;
+//! store.put("photos/cat.jpg", "purr").if_match(version).await?;
+//! assert_eq!(std::fs::read(path.join("photos%/cat.jpg")).unwrap(), b"purr");
+//! # Ok(()) }
+//! ```
+//!
+//! # Cost
+//!
+//! In system calls, for a key at the root; one below it costs a write an `openat2` and a `close` more. *Durable* stands for
+//! what [`durable(false)`](Open::durable) saves.
+//!
+//! | call | system calls |
+//! |---|---|
+//! | get, in the page cache, up to 64 KiB | `openat2`, `fstat`, `preadv2`, `close`, on the caller's thread |
+//! | get otherwise | one change of thread, then the same; above 1 MiB streamed in chunks of that size |
+//! | head | `openat2`, `fstat`, `close` |
+//! | put | one change of thread; `flock`, `fstat`, `stat`, `open`, `write`, `utimensat`, `fstat`, `rename`, unlock, `close`; durable: `fsync`, before the lock is taken, and a shared `fsync` of the directory after it |
+//! | put if absent | the same without the lock; it looks before it stages and once it has (`openat2`, `fstat`), so a lost race costs no sync |
+//! | delete | `flock`, `fstat`, `stat`, `unlink`, unlock; `utimensat` on the lock file; durable: a shared `fsync` of the directory, also when there was nothing |
+//! | increment | as put, and a read; durable: the `fsync` is under the lock |
+//! | list | `getdents` for each directory, `stat` for each entry |
+//!
+//! On a filesystem in memory writes of up to 64 KiB run on the caller's thread, unless somebody holds the lock.
+//!
+//! # What it does not do
+//!
+//! Network filesystems are out of scope: their locks and caches do not keep these promises. Files that other programs
+//! put into the directory are values if their names are, and their edits count as writes, without any promise.
+//! A value is visible from its rename and durable a moment later, when it is acknowledged.
+
+mod calls;
+mod fault;
+mod hop;
+mod layout;
+mod list;
+mod listing;
+mod locks;
+mod name;
+mod open;
+mod read;
+mod root;
+mod stage;
+mod stamp;
+mod store;
+mod sync;
+mod write;
+
+pub use open::Open;
+pub use store::Fs;

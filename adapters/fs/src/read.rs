@@ -1,0 +1,161 @@
+//! Reads. A value is never changed in place, so an open file is a snapshot of it.
+//!
+//! A small value that the kernel has in memory is read where the caller stands, in four system calls and without a
+//! change of thread: open, stat, read, close. Only when one of them would have to wait does the read move to a thread
+//! that may.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use futures_util::stream;
+use leasehold_core::{
+    Body, Bytes, COUNTER_BYTES_MAX, Error, ErrorKind, GetOptions, Lookup, Metadata, Object, Result, Version,
+};
+use rustix::{fs, io::Errno};
+
+use crate::{
+    fault::from_errno,
+    hop::run_blocking,
+    root::{HEAD, Root, VALUE, check_regular, read_at},
+    stamp::{Stamp, metadata},
+};
+
+/// The largest value that is read where the caller stands.
+const INLINE_BYTES_MAX: u64 = 64 << 10;
+/// The largest part that is read at once; more is streamed in chunks of this size.
+const CHUNK_BYTES: u64 = 1 << 20;
+
+/// Answers without waiting, or not at all.
+pub(crate) fn get_cached(root: &Root, path: &str, options: &GetOptions) -> Option<Result<Lookup>> {
+    let file = match root.open_cached(path, VALUE)? {
+        Ok(file) => file,
+        Err(errno) => return Some(absent(root, errno)),
+    };
+    let opened = match Opened::new(file, options) {
+        Ok(Some(opened)) => opened,
+        Ok(None) => return Some(Ok(Lookup::Unchanged)),
+        Err(error) => return Some(Err(error)),
+    };
+    let size = opened.range.end - opened.range.start;
+    if size > INLINE_BYTES_MAX {
+        return None;
+    }
+    let bytes = if size == 0 {
+        Vec::new()
+    } else {
+        root.read_cached(opened.file.as_fd(), opened.range.start, size as usize)?
+    };
+    Some(Ok(opened.whole(bytes)))
+}
+
+/// Reads, waiting for the device where needed. A part larger than a chunk becomes a stream.
+pub(crate) fn get(root: &Root, path: &str, options: &GetOptions) -> Result<Lookup> {
+    let file = match root.open_beneath(path, VALUE) {
+        Ok(file) => file,
+        Err(errno) => return absent(root, errno),
+    };
+    let Some(opened) = Opened::new(file, options)? else { return Ok(Lookup::Unchanged) };
+    let size = opened.range.end - opened.range.start;
+    if size > CHUNK_BYTES {
+        return Ok(opened.streamed());
+    }
+    let bytes = read_exactly(&opened.file, opened.range.start, size)?;
+    Ok(opened.whole(bytes))
+}
+
+/// What is known of a value, without waiting, or not at all.
+pub(crate) fn head_cached(root: &Root, path: &str) -> Option<Result<Option<Metadata>>> {
+    root.open_cached(path, HEAD).map(|opened| head_of(root, opened))
+}
+
+/// What is known of a value.
+pub(crate) fn head(root: &Root, path: &str) -> Result<Option<Metadata>> {
+    head_of(root, root.open_beneath(path, HEAD))
+}
+
+fn head_of(root: &Root, opened: Result<OwnedFd, Errno>) -> Result<Option<Metadata>> {
+    match opened {
+        Ok(file) => {
+            let stat = fs::fstat(&file).map_err(from_errno)?;
+            check_regular(&stat)?;
+            Ok(Some(metadata(&stat)))
+        }
+        Err(errno) => absent(root, errno).map(|_| None),
+    }
+}
+
+/// A value that should be a counter, for a change under the lock that keeps it there. One byte more than a counter can
+/// have is enough of a longer value to refuse it.
+pub(crate) fn counter(root: &Root, path: &str) -> Result<Vec<u8>> {
+    let file = root.open_beneath(path, VALUE).map_err(from_errno)?;
+    read_at(file.as_fd(), 0, COUNTER_BYTES_MAX + 1).map_err(from_errno)
+}
+
+/// Tells "no such key" from what only looks like it.
+fn absent(root: &Root, errno: Errno) -> Result<Lookup> {
+    match errno {
+        Errno::NOENT => root.check_present().map(|()| Lookup::Absent),
+        errno => Err(from_errno(errno)),
+    }
+}
+
+/// An open value of which a part is wanted.
+struct Opened {
+    file: OwnedFd,
+    metadata: Metadata,
+    range: std::ops::Range<u64>,
+}
+
+impl Opened {
+    /// `None` when the caller knows this version already.
+    fn new(file: OwnedFd, options: &GetOptions) -> Result<Option<Self>> {
+        let stat = fs::fstat(&file).map_err(from_errno)?;
+        check_regular(&stat)?;
+        let metadata = metadata(&stat);
+        if options.if_changed_from.as_ref() == Some(&metadata.version) {
+            return Ok(None);
+        }
+        let range = options.range.resolve(metadata.size)?;
+        Ok(Some(Self { file, metadata, range }))
+    }
+
+    fn whole(self, bytes: Vec<u8>) -> Lookup {
+        Lookup::Found(Object::new(self.metadata, self.range, Body::from_bytes(Bytes::from(bytes))))
+    }
+
+    /// Holds one chunk in memory at a time; ends with the reader.
+    fn streamed(self) -> Lookup {
+        let Self { file, metadata, range } = self;
+        let size = range.end - range.start;
+        let end = range.end;
+        let chunks =
+            stream::try_unfold((std::sync::Arc::new(file), range.start), move |(file, at)| async move {
+                if at >= end {
+                    return Ok(None);
+                }
+                let reader = file.clone();
+                let size = CHUNK_BYTES.min(end - at);
+                let bytes = run_blocking(move || read_exactly(&reader, at, size)).await?;
+                Ok(Some((Bytes::from(bytes), (file, at + size))))
+            });
+        Lookup::Found(Object::new(metadata, range, Body::from_stream(Box::pin(chunks), Some(size))))
+    }
+}
+
+fn read_exactly(file: &OwnedFd, offset: u64, size: u64) -> Result<Vec<u8>> {
+    if size == 0 {
+        return Ok(Vec::new());
+    }
+    let bytes = read_at(file.as_fd(), offset, size as usize).map_err(from_errno)?;
+    if bytes.len() as u64 == size {
+        return Ok(bytes);
+    }
+    Err(Error::new(
+        ErrorKind::Corrupt,
+        "the file was cut short by another program while it was read; read it again",
+    ))
+}
+
+/// Whether a precondition on `version` can hold for the file that `stamp` is of.
+pub(crate) fn is(stamp: Option<Stamp>, version: &Version) -> bool {
+    stamp.is_some() && Stamp::parse(version) == stamp
+}

@@ -1,0 +1,222 @@
+//! Staging: a value is written whole, where nobody looks, before it is published by a rename.
+//!
+//! Every open handle has an area of its own under `.leasehold/stage`, with a lock beside it that the kernel frees
+//! when its process dies. Who opens the store later removes the areas whose lock is free.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use leasehold_core::{Capability, Environment, Error, ErrorKind, Result};
+use rustix::{
+    fs::{self, AtFlags, FlockOperation, Mode, OFlags},
+    io::Errno,
+};
+
+use crate::{
+    fault::{from_errno, removed},
+    layout::{directory_at, own_directory, own_file},
+    root::Root,
+    stamp::{Stamp, times},
+};
+
+/// One handle's place for values in the making.
+#[derive(Debug)]
+pub(crate) struct Area {
+    areas: OwnedFd,
+    name: String,
+    directory: OwnedFd,
+    _alive: OwnedFd,
+    next: AtomicU64,
+}
+
+impl Area {
+    /// Makes an area, after removing those of the dead.
+    pub(crate) fn create(root: &Root, environment: &Environment) -> Result<Arc<Self>> {
+        let areas = own_directory(root, "stage")?;
+        remove_dead(&areas);
+        let (name, alive) = claim(&areas, environment)?;
+        fs::mkdirat(&areas, name.as_str(), Mode::from_raw_mode(0o777)).map_err(from_errno)?;
+        let directory = directory_at(&areas, &name).map_err(from_errno)?;
+        let area = Arc::new(Self { areas, name, directory, _alive: alive, next: AtomicU64::new(0) });
+        area.check_times()?;
+        Ok(area)
+    }
+
+    /// Whether this filesystem finds a name by its capitals, too.
+    pub(crate) fn folds_case(&self) -> bool {
+        let capitals = lock_name(&self.name).to_ascii_uppercase();
+        fs::statat(&self.areas, capitals.as_str(), AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    /// Refuses filesystems whose modification times are too coarse to hold a version.
+    fn check_times(self: &Arc<Self>) -> Result<()> {
+        const ODD: u64 = 1_700_000_000_123_456_789;
+        let probe = Staged::create(self)?;
+        if probe.stamp(ODD)?.nanos == ODD {
+            return Ok(());
+        }
+        Err(Error::unsupported(Capability::UniqueVersions).because(
+            "this filesystem keeps modification times coarser than a nanosecond, which versions need",
+        ))
+    }
+}
+
+impl Drop for Area {
+    fn drop(&mut self) {
+        remove(&self.areas, &self.name);
+    }
+}
+
+/// How many names are tried: each loses only to a cleaner that looks at it in the very moment it is made.
+const NAMES_MAX: usize = 100;
+
+/// Makes and locks the lock file of a new area.
+fn claim(areas: &OwnedFd, environment: &Environment) -> Result<(String, OwnedFd)> {
+    for _ in 0..NAMES_MAX {
+        let name = environment.identifier();
+        let alive = own_file(areas, &lock_name(&name))?;
+        match fs::flock(&alive, FlockOperation::NonBlockingLockExclusive) {
+            // Between the two calls a cleaner may have taken it for a dead one's, and removed it.
+            Ok(()) if fs::fstat(&alive).map_err(from_errno)?.st_nlink > 0 => return Ok((name, alive)),
+            Ok(()) | Err(Errno::WOULDBLOCK | Errno::INTR) => {}
+            Err(errno) => return Err(from_errno(errno)),
+        }
+    }
+    Err(Error::new(ErrorKind::Unavailable, "no staging area could be made among so many others; try again"))
+}
+
+fn lock_name(area: &str) -> String {
+    format!("{area}.lock")
+}
+
+/// Removes every area whose owner is no more. Best effort: what cannot be removed is tried again next time.
+fn remove_dead(areas: &OwnedFd) {
+    let Ok(entries) = fs::Dir::read_from(areas) else { return };
+    for entry in entries.flatten() {
+        let Some(name) = entry.file_name().to_str().ok().and_then(|name| name.strip_suffix(".lock")) else {
+            continue;
+        };
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let Ok(lock) = fs::openat(areas, entry.file_name(), flags, Mode::empty()) else { continue };
+        if fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            remove(areas, name);
+        }
+    }
+}
+
+/// Removes an area, its lock last: as long as something is left, the lock tells that it may be removed.
+fn remove(areas: &OwnedFd, name: &str) {
+    if let Ok(directory) = directory_at(areas, name)
+        && let Ok(entries) = fs::Dir::read_from(&directory)
+    {
+        for entry in entries.flatten() {
+            let _ = fs::unlinkat(&directory, entry.file_name(), AtFlags::empty());
+        }
+    }
+    match fs::unlinkat(areas, name, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => {
+            let _ = fs::unlinkat(areas, lock_name(name).as_str(), AtFlags::empty());
+        }
+        Err(_) => {}
+    }
+}
+
+/// A value in the making; dropping it removes it, unless it was published.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    area: Arc<Area>,
+    name: String,
+    file: OwnedFd,
+    size: u64,
+    published: bool,
+}
+
+impl Staged {
+    pub(crate) fn create(area: &Arc<Area>) -> Result<Self> {
+        let name = area.next.fetch_add(1, Ordering::Relaxed).to_string();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = fs::openat(&area.directory, name.as_str(), flags, Mode::from_raw_mode(0o666)).map_err(
+            |errno| match errno {
+                Errno::NOENT => removed(),
+                errno => from_errno(errno),
+            },
+        )?;
+        Ok(Self { area: area.clone(), name, file, size: 0, published: false })
+    }
+
+    /// Appends to the value.
+    pub(crate) fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            match rustix::io::write(&self.file, bytes) {
+                Ok(written) => {
+                    bytes = &bytes[written..];
+                    self.size += written as u64;
+                }
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(from_errno(errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// How much was written so far.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Sets the version that the value will have.
+    pub(crate) fn stamp(&self, nanos: u64) -> Result<Stamp> {
+        fs::futimens(&self.file, &times(nanos)).map_err(from_errno)?;
+        fs::fstat(&self.file).map(|stat| Stamp::of(&stat)).map_err(from_errno)
+    }
+
+    /// Makes what was written, and its version, survive a loss of power.
+    pub(crate) fn sync(&self) -> Result<()> {
+        fs::fsync(&self.file).map_err(from_errno)
+    }
+
+    /// Renames the value to `name` in `directory`, over what is there.
+    pub(crate) fn replace(&mut self, directory: impl AsFd, name: &str) -> Result<(), Errno> {
+        fs::renameat(&self.area.directory, self.name.as_str(), directory, name)?;
+        self.published = true;
+        Ok(())
+    }
+
+    /// Renames the value to `name` in `directory`, only if nothing is there: the filesystem decides, no lock is needed.
+    pub(crate) fn create_at(&mut self, directory: impl AsFd, name: &str) -> Result<(), Errno> {
+        #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+        {
+            let directory = directory.as_fd();
+            match fs::renameat_with(
+                &self.area.directory,
+                self.name.as_str(),
+                directory,
+                name,
+                fs::RenameFlags::NOREPLACE,
+            ) {
+                // Not every filesystem can; each can link, and refuses to where a name is taken.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+                Ok(()) => {
+                    self.published = true;
+                    return Ok(());
+                }
+                Err(errno) => return Err(errno),
+            }
+        }
+        // The staged name goes when `self` is dropped.
+        fs::linkat(&self.area.directory, self.name.as_str(), directory, name, AtFlags::empty())
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.published {
+            let _ = fs::unlinkat(&self.area.directory, self.name.as_str(), AtFlags::empty());
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The adapter: what a handle on a directory is made of, and how its calls reach the directory.
+
+use std::{fmt, sync::Arc};
+
+use futures_util::stream::{BoxStream, StreamExt};
+use leasehold_core::{
+    BatchOptions, Body, Bytes, Capabilities, Capability, DeleteOptions, Entry, Environment, Error,
+    GetOptions, Key, Limits, ListOptions, Lookup, Metadata, Operation, Outcome, Precondition, PutOptions,
+    Result, StorageAdapter, Version, async_trait, batch_by_key, check_size,
+};
+use parking_lot::Mutex;
+
+use crate::{
+    calls::{Calls, done},
+    layout::Layout,
+    listing::Listing,
+    locks::{Locks, Patience},
+    read,
+    root::Root,
+    stage::Area,
+    sync::Syncs,
+    write::INLINE_BYTES_MAX,
+};
+
+/// How many keys of a batch are worked on at once.
+const BATCH_KEYS_MAX: usize = 16;
+/// How much of a streamed body is gathered before it is written.
+const GATHER_BYTES: usize = 1 << 20;
+
+/// A directory as a store. Cloning is cheap and shares the handle.
+#[derive(Clone)]
+pub struct Fs(pub(crate) Arc<Inner>);
+
+pub(crate) struct Inner {
+    pub(crate) label: String,
+    pub(crate) root: Root,
+    pub(crate) layout: Layout,
+    pub(crate) locks: Locks,
+    pub(crate) syncs: Syncs,
+    pub(crate) area: Mutex<Option<Arc<Area>>>,
+    pub(crate) durable: bool,
+    pub(crate) limits: Limits,
+    pub(crate) environment: Environment,
+    pub(crate) calls: Calls,
+}
+
+impl Inner {
+    fn check_size(&self, size: u64) -> Result<()> {
+        let limit = self.limits.value_bytes_max;
+        if size > limit {
+            return Err(Error::invalid(format!(
+                "a value of {size} bytes or more is over the limit of {limit} bytes"
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl Fs {
+    fn told<'a>(&'a self, operation: &'static str, key: &'a Key) -> impl Fn(Error) -> Error + 'a {
+        move |error| error.on(operation, key).at(self)
+    }
+
+    async fn put_body(&self, key: Key, body: Body, precondition: Precondition) -> Result<Version> {
+        if let Some(size) = body.size() {
+            self.0.check_size(size)?;
+        }
+        match body.try_into_bytes() {
+            Ok(bytes) => self.put_bytes(key, bytes, precondition).await,
+            Err(stream) => self.put_stream(key, stream, precondition).await,
+        }
+    }
+
+    async fn put_bytes(&self, key: Key, bytes: Bytes, precondition: Precondition) -> Result<Version> {
+        let owned = key.clone();
+        if bytes.len() <= INLINE_BYTES_MAX && (self.0.root.in_memory || precondition != Precondition::Absent)
+        {
+            let put = move |inner: &Inner, patience| inner.put(&owned, &bytes, &precondition, patience);
+            return self.write_small(&key, put).await;
+        }
+        let absent = precondition == Precondition::Absent;
+        let put = move |inner: &Inner| inner.put(&owned, &bytes, &precondition, Patience::Bounded);
+        if absent {
+            self.write_unlocked(put).await.and_then(done)
+        } else {
+            self.write_locked(&key, put).await
+        }
+    }
+
+    /// Writes chunk by chunk; what is staged goes away with the future.
+    async fn put_stream(&self, key: Key, body: Body, precondition: Precondition) -> Result<Version> {
+        let announced = body.size();
+        let mut chunks = body.into_stream().fuse();
+        let mut staged = self.write_unlocked(Inner::stage).await?;
+        loop {
+            let mut gathered = Vec::new();
+            let mut size = 0;
+            while size < GATHER_BYTES
+                && let Some(chunk) = chunks.next().await
+            {
+                let chunk = chunk?;
+                if !chunk.is_empty() {
+                    size += chunk.len();
+                    gathered.push(chunk);
+                }
+            }
+            if gathered.is_empty() {
+                break;
+            }
+            let total = staged.size() + size as u64;
+            self.0.check_size(total)?;
+            // Already too long: what else may come need not be staged to be refused.
+            check_size(announced.filter(|announced| *announced < total), total)?;
+            let write = move |_: &Inner| {
+                gathered.iter().try_for_each(|chunk| staged.write(chunk))?;
+                Ok(staged)
+            };
+            staged = self.write_unlocked(write).await?;
+        }
+        check_size(announced, staged.size())?;
+        let owned = key.clone();
+        let absent = precondition == Precondition::Absent;
+        let publish = move |inner: &Inner| inner.publish(&owned, staged, &precondition, Patience::Bounded);
+        if absent {
+            self.write_unlocked(publish).await.and_then(done)
+        } else {
+            self.write_locked(&key, publish).await
+        }
+    }
+}
+
+impl fmt::Debug for Fs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fs({:?}, durable: {})", self.0.label, self.0.durable)
+    }
+}
+
+impl fmt::Display for Fs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fs:{}", self.0.label)
+    }
+}
+
+#[async_trait]
+impl StorageAdapter for Fs {
+    fn capabilities(&self) -> Capabilities {
+        let capabilities = Capabilities::none(self.0.limits)
+            .with(Capability::Linearizable)
+            .with(Capability::ConditionalPut)
+            .with(Capability::ConditionalDelete)
+            .with(Capability::UniqueVersions);
+        // What is kept in memory does not survive a loss of power, whatever is synced.
+        if self.0.durable && !self.0.root.in_memory {
+            capabilities.with(Capability::Durable)
+        } else {
+            capabilities
+        }
+    }
+
+    async fn head(&self, key: &Key) -> Result<Option<Metadata>> {
+        let place = self.0.layout.names.place(key);
+        match read::head_cached(&self.0.root, place.path()) {
+            Some(answer) => answer,
+            None => self.read(move |inner| read::head(&inner.root, place.path())).await,
+        }
+        .map_err(self.told("head", key))
+    }
+
+    async fn get(&self, key: &Key, options: GetOptions) -> Result<Lookup> {
+        let place = self.0.layout.names.place(key);
+        match read::get_cached(&self.0.root, place.path(), &options) {
+            Some(answer) => answer,
+            None => self.read(move |inner| read::get(&inner.root, place.path(), &options)).await,
+        }
+        .map_err(self.told("get", key))
+    }
+
+    async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<Version> {
+        self.put_body(key.clone(), body, options.precondition).await.map_err(self.told("put", key))
+    }
+
+    async fn delete(&self, key: &Key, options: DeleteOptions) -> Result<()> {
+        let (owned, precondition) = (key.clone(), options.precondition());
+        self.write_small(key, move |inner, patience| inner.delete(&owned, &precondition, patience))
+            .await
+            .map_err(self.told("delete", key))
+    }
+
+    fn list(&self, options: ListOptions) -> BoxStream<'static, Result<Entry>> {
+        Box::pin(Listing::new(self.clone(), options))
+    }
+
+    async fn increment(&self, key: &Key, delta: i64) -> Result<i64> {
+        let owned = key.clone();
+        self.write_small(key, move |inner, patience| inner.increment(&owned, delta, patience))
+            .await
+            .map_err(self.told("increment", key))
+    }
+
+    async fn batch(&self, operations: Vec<Operation>, options: BatchOptions) -> Vec<Result<Outcome>> {
+        batch_by_key(self, operations, options, BATCH_KEYS_MAX).await
+    }
+}

@@ -1,0 +1,130 @@
+//! Contests: the same work by several contenders, in turn, in one process, compared by ratio.
+//!
+//! Machines are noisy and drift, so contenders take turns and the median of their rounds counts. What is compared is
+//! CPU time an operation (of the whole process, so that helper threads count) and operations a second.
+
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Work by one contender: performs the given number of operations with the given number of tasks or threads.
+pub type Work<'a> = Box<dyn FnMut(usize, usize) + 'a>;
+
+/// A contest over one kind of work.
+pub struct Contest<'a> {
+    name: String,
+    operations: usize,
+    tasks: usize,
+    rounds: usize,
+    contenders: Vec<(String, Work<'a>)>,
+    floors: Vec<(String, String, Measure, f64)>,
+}
+
+/// What a floor is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// CPU time: at most so many times the other's.
+    Cpu,
+    /// Operations a second: at least so many times the other's.
+    Rate,
+}
+
+/// What one contender reached: medians.
+#[derive(Clone, Copy, Debug)]
+struct Reached {
+    cpu_us: f64,
+    rate: f64,
+}
+
+impl<'a> Contest<'a> {
+    /// A contest named `name`, of `operations` a round by `tasks` at once.
+    pub fn new(name: impl Into<String>, operations: usize, tasks: usize) -> Self {
+        let rounds = std::env::var("ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(7);
+        Self { name: name.into(), operations, tasks, rounds, contenders: Vec::new(), floors: Vec::new() }
+    }
+
+    /// Adds a contender; the first is the one that the others are compared with.
+    #[must_use]
+    pub fn enter(mut self, name: &str, work: impl FnMut(usize, usize) + 'a) -> Self {
+        self.contenders.push((name.to_owned(), Box::new(work)));
+        self
+    }
+
+    /// States what the first contender owes against `other`.
+    #[must_use]
+    pub fn floor(mut self, other: &str, measure: Measure, ratio: f64) -> Self {
+        let first = self.contenders.first().map(|(name, _)| name.clone()).unwrap_or_default();
+        self.floors.push((first, other.to_owned(), measure, ratio));
+        self
+    }
+
+    /// Runs the rounds and prints the table. Returns whether every floor holds.
+    pub fn run(mut self) -> bool {
+        let mut samples = vec![Vec::new(); self.contenders.len()];
+        for round in 0..=self.rounds {
+            for (contender, samples) in self.contenders.iter_mut().zip(&mut samples) {
+                let (cpu, wall) = (clock(ClockId::ProcessCPUTime), clock(ClockId::Monotonic));
+                contender.1(self.operations, self.tasks);
+                let (cpu, wall) = (clock(ClockId::ProcessCPUTime) - cpu, clock(ClockId::Monotonic) - wall);
+                // The first round warms caches up.
+                if round > 0 {
+                    samples.push((cpu, wall));
+                }
+            }
+        }
+        let reached: Vec<Reached> = samples.iter().map(|samples| self.median(samples)).collect();
+        println!("\n{}, {} at once", self.name, self.tasks);
+        println!("  {:<34} {:>11} {:>11} {:>10} {:>10}", "", "CPU µs/op", "op/s", "CPU ×", "rate ×");
+        for ((name, _), own) in self.contenders.iter().zip(&reached) {
+            let (cpu, rate) = (reached[0].cpu_us / own.cpu_us, reached[0].rate / own.rate);
+            println!("  {name:<34} {:>11.2} {:>11.0} {cpu:>10.2} {rate:>10.2}", own.cpu_us, own.rate);
+        }
+        let mut all = true;
+        for (first, other, measure, floor) in &self.floors {
+            let Some(index) = self.contenders.iter().position(|(name, _)| name == other) else { continue };
+            let (ratio, holds) = match measure {
+                Measure::Cpu => {
+                    let ratio = reached[0].cpu_us / reached[index].cpu_us;
+                    (ratio, ratio <= *floor)
+                }
+                Measure::Rate => {
+                    let ratio = reached[0].rate / reached[index].rate;
+                    (ratio, ratio >= *floor)
+                }
+            };
+            let (what, bound) =
+                if *measure == Measure::Cpu { ("CPU", "at most") } else { ("rate", "at least") };
+            let verdict = if holds { "holds" } else { "MISSED" };
+            println!("  {verdict}: {what} of {first} / {other} = {ratio:.2}, {bound} {floor:.2}");
+            all &= holds;
+        }
+        all
+    }
+
+    fn median(&self, samples: &[(Duration, Duration)]) -> Reached {
+        let middle = |mut values: Vec<f64>| {
+            values.sort_by(f64::total_cmp);
+            values[values.len() / 2]
+        };
+        let operations = self.operations as f64;
+        Reached {
+            cpu_us: middle(samples.iter().map(|(cpu, _)| cpu.as_secs_f64() * 1e6 / operations).collect()),
+            rate: middle(samples.iter().map(|(_, wall)| operations / wall.as_secs_f64()).collect()),
+        }
+    }
+}
+
+/// Runs `work` on `threads` threads, each its share of `operations`, numbered.
+pub fn on_threads(operations: usize, threads: usize, work: impl Fn(usize) + Sync) {
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let work = &work;
+            scope.spawn(move || (thread..operations).step_by(threads).for_each(work));
+        }
+    });
+}
+
+fn clock(id: ClockId) -> Duration {
+    let now = clock_gettime(id);
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
+}

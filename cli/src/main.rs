@@ -1,0 +1,113 @@
+//! The `leasehold` command: a store and its locks from the shell.
+
+mod data;
+mod demo;
+mod duration;
+mod failure;
+mod input;
+mod lock;
+mod output;
+mod parent;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use failure::Failure;
+use leasehold::Store;
+
+/// A directory as a store with compare-and-swap, and locks that fence.
+#[derive(Parser, Debug)]
+#[command(name = "leasehold", version, about, after_help = failure::HELP, max_term_width = 100)]
+struct Cli {
+    /// The store: fs:PATH, a path, or mem: (which lasts for one command)
+    #[arg(long, value_name = "URL", env = "LEASEHOLD_STORE", hide_env_values = true, global = true)]
+    store: Option<String>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    #[command(flatten)]
+    Data(data::Command),
+    /// Run a command while holding a lease
+    Lock(lock::Arguments),
+    /// Watch processes fail over on a real directory tree, and check every result
+    Demo(demo::Arguments),
+    #[command(name = "demo-node", hide = true)]
+    DemoNode(demo::NodeArguments),
+    #[command(name = "lock-starter", hide = true)]
+    LockStarter(lock::StarterArguments),
+    #[command(name = "lock-warden", hide = true)]
+    LockWarden(lock::WardenArguments),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Command::LockStarter(arguments) = cli.command {
+        // Becomes another program, so it had better not have a runtime.
+        return end(lock::run_starter(arguments));
+    }
+    // One thread on purpose: children are spawned by the main thread, whose end is the process's end, so that
+    // their parent-death signal means what it says.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return end(Err(Failure::machine("the runtime cannot start", error))),
+    };
+    let result = runtime.block_on(Box::pin(run(cli)));
+    // A read of stdin that is still waiting must not keep the process.
+    runtime.shutdown_background();
+    end(result)
+}
+
+async fn run(cli: Cli) -> Result<u8, Failure> {
+    let url = cli.store.filter(|url| !url.is_empty());
+    match cli.command {
+        Command::Data(command) => {
+            let store = if command.needs_a_store() { open_existing(url).await? } else { open(url).await? };
+            data::run(command, &store).await.map(|()| 0)
+        }
+        Command::Lock(arguments) => lock::run(arguments, named(url)?).await,
+        Command::Demo(arguments) => demo::run(arguments, url).await,
+        Command::DemoNode(arguments) => demo::run_node(arguments, open(url).await?).await,
+        Command::LockStarter(arguments) => lock::run_starter(arguments),
+        Command::LockWarden(arguments) => lock::run_warden(arguments).await,
+    }
+}
+
+async fn open(url: Option<String>) -> Result<Store, Failure> {
+    Ok(leasehold::open(&named(url)?).await?)
+}
+
+/// For commands that make no value, and so must not make a store of a mistyped path.
+async fn open_existing(url: Option<String>) -> Result<Store, Failure> {
+    Ok(leasehold::open_existing(&named(url)?).await?)
+}
+
+fn named(url: Option<String>) -> Result<String, Failure> {
+    url.ok_or_else(|| {
+        Failure::usage("no store is named; give --store URL or set LEASEHOLD_STORE, for example fs:./data")
+    })
+}
+
+fn end(result: Result<u8, Failure>) -> ExitCode {
+    let code = result.unwrap_or_else(|failure| {
+        if !failure.message.is_empty() {
+            output::complain(&failure.message);
+        }
+        failure.code
+    });
+    ExitCode::from(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,36 @@
+//! The promises of Leasehold as a suite that any storage adapter can be run against.
+//!
+//! - [`cases`] is the table: each [`Case`] has a name, the [`Promise`] it is about, and what must be claimed for it.
+//! - A [`Subject`] says what to run against: how to make a fresh store, and further handles on it.
+//! - [`run`](run()) runs the table and reports; [`conformance_tests!`] makes one `#[test]` of each case.
+//! - [`broken`] holds adapters that each break one promise, with the case that must notice.
+//! - [`history`] records what concurrent clients saw and decides whether it is linearizable.
+//!
+//! ```
+//! use leasehold_conformance::{Options, Subject, run};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() {
+//! let options = Options::default().only("deleting_an_absent_key_succeeds");
+//! let report = run(&Subject::memory(), &options).await;
+//! assert!(report.passed(), "{report}");
+//! # }
+//! ```
+
+pub mod broken;
+mod case;
+mod cases;
+pub mod history;
+mod macros;
+mod race;
+mod report;
+mod run;
+mod subject;
+mod trial;
+pub mod values;
+
+pub use case::{Case, Promise};
+pub use cases::cases;
+pub use report::{CaseReport, Outcome, Report};
+pub use run::{Options, run, run_case, test_case};
+pub use subject::{Fixture, Subject};
+pub use trial::{Check, Stop, Trial};

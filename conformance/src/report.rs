@@ -1,0 +1,89 @@
+//! What came out of a run.
+
+use std::{fmt, time::Duration};
+
+use leasehold_core::Capabilities;
+
+use crate::Promise;
+
+/// How one case ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The promise held.
+    Passed,
+    /// It did not; what was seen.
+    Failed(String),
+    /// It was not tried; why.
+    Skipped(String),
+}
+
+/// One case of a run.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CaseReport {
+    /// The case.
+    pub name: &'static str,
+    /// The promise it is about.
+    pub promise: Promise,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// One run of the suite. Displays as a table.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// What it was run against.
+    pub subject: String,
+    /// What that claims; `None` when no store could be made.
+    pub capabilities: Option<Capabilities>,
+    /// The seed that replays it.
+    pub seed: u64,
+    /// The cases, in the order of the table.
+    pub cases: Vec<CaseReport>,
+}
+
+impl Report {
+    /// Whether at least one case ran and none failed.
+    pub fn passed(&self) -> bool {
+        self.failures().next().is_none() && self.cases.iter().any(|case| case.outcome == Outcome::Passed)
+    }
+
+    /// The cases that failed.
+    pub fn failures(&self) -> impl Iterator<Item = &CaseReport> {
+        self.cases.iter().filter(|case| matches!(case.outcome, Outcome::Failed(_)))
+    }
+
+    fn count(&self, counted: fn(&Outcome) -> bool) -> usize {
+        self.cases.iter().filter(|case| counted(&case.outcome)).count()
+    }
+}
+
+impl fmt::Display for CaseReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (word, why) = match &self.outcome {
+            Outcome::Passed => ("ok", ""),
+            Outcome::Failed(why) => ("FAILED", why.as_str()),
+            Outcome::Skipped(why) => ("skipped", why.as_str()),
+        };
+        let promise = self.promise.to_string();
+        write!(f, "{word:7} {promise:3} {:5} ms  {}", self.elapsed.as_millis(), self.name)?;
+        if why.is_empty() { Ok(()) } else { write!(f, ": {why}") }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for case in &self.cases {
+            writeln!(f, "{case}")?;
+        }
+        let passed = self.count(|outcome| *outcome == Outcome::Passed);
+        let failed = self.count(|outcome| matches!(outcome, Outcome::Failed(_)));
+        let skipped = self.count(|outcome| matches!(outcome, Outcome::Skipped(_)));
+        write!(f, "{}: {passed} passed, {failed} failed, {skipped} skipped", self.subject)?;
+        if failed > 0 { write!(f, "; replay with seed {}", self.seed) } else { Ok(()) }
+    }
+}

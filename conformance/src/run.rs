@@ -1,0 +1,124 @@
+//! Runs the table, case by case.
+
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use leasehold_core::{Clock, Random, SystemClock, SystemRandom};
+
+use crate::{Case, CaseReport, Check, Outcome, Report, Stop, Subject, Trial, cases};
+
+/// The variable that holds the seed to replay.
+const SEED_VARIABLE: &str = "LEASEHOLD_SEED";
+
+/// How to run the suite.
+#[derive(Clone, Debug)]
+pub struct Options {
+    filter: String,
+    seed: u64,
+    longest: Duration,
+}
+
+impl Default for Options {
+    /// All cases, a seed from `LEASEHOLD_SEED` or else a fresh one, one minute for a case.
+    fn default() -> Self {
+        let given = std::env::var(SEED_VARIABLE).ok().and_then(|text| text.parse().ok());
+        let seed = given.unwrap_or_else(|| SystemRandom.bits());
+        Self { filter: String::new(), seed, longest: Duration::from_secs(60) }
+    }
+}
+
+impl Options {
+    /// Only cases whose name or promise contains `filter`.
+    #[must_use]
+    pub fn only(mut self, filter: impl Into<String>) -> Self {
+        self.filter = filter.into();
+        self
+    }
+
+    /// What decides the random choices.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// How long one case may take; past that it counts as wedged and fails.
+    #[must_use]
+    pub fn longest(mut self, longest: Duration) -> Self {
+        self.longest = longest;
+        self
+    }
+
+    fn includes(&self, case: &Case) -> bool {
+        case.name.contains(&self.filter) || case.promise.to_string() == self.filter
+    }
+}
+
+/// Runs the suite, one case after the other, inside a tokio runtime (with several threads, so that races are real).
+pub async fn run(subject: &Subject, options: &Options) -> Report {
+    let capabilities = match subject.prepare().await {
+        Ok(fixture) => fixture.open().await.ok().map(|store| store.capabilities()),
+        Err(_) => None,
+    };
+    let mut reports = Vec::new();
+    for case in cases().into_iter().filter(|case| options.includes(case)) {
+        reports.push(run_case(subject, &case, options).await);
+    }
+    Report { subject: subject.name().to_owned(), capabilities, seed: options.seed, cases: reports }
+}
+
+/// Runs one case on a fresh store of the subject.
+pub async fn run_case(subject: &Subject, case: &Case, options: &Options) -> CaseReport {
+    let start = SystemClock.monotonic();
+    let outcome = match attempt(subject, case, options).await {
+        Ok(()) => Outcome::Passed,
+        Err(Stop::Skipped(why)) => Outcome::Skipped(why),
+        Err(Stop::Failed(why)) => Outcome::Failed(why),
+    };
+    let elapsed = SystemClock.monotonic() - start;
+    CaseReport { name: case.name, promise: case.promise, outcome, elapsed }
+}
+
+async fn attempt(subject: &Subject, case: &Case, options: &Options) -> Check {
+    let fixture = subject.prepare().await?;
+    let cleaning = fixture.take_cleaning();
+    let trial = Trial::new(fixture, options.seed).await?;
+    if let Some(missing) = case.requires.iter().find(|capability| !trial.claims(**capability)) {
+        return Err(Stop::Skipped(format!("the store does not claim {missing}")));
+    }
+    // A task of its own, so that a panic in the adapter is a failure like any other.
+    let mut task = tokio::spawn((case.run)(trial));
+    let checked = match select(&mut task, SystemClock.sleep(options.longest)).await {
+        Either::Left((Ok(checked), _)) => checked,
+        Either::Left((Err(error), _)) => Err(Stop::failed(format!("the case did not end: {error}"))),
+        Either::Right(_) => {
+            Err(Stop::failed(format!("wedged: not done after {} s", options.longest.as_secs())))
+        }
+    };
+    task.abort();
+    if let Some(cleaning) = cleaning {
+        cleaning.await?;
+    }
+    checked
+}
+
+/// Runs the case of this name and panics when it fails: what `conformance_tests!` makes a `#[test]` of.
+///
+/// # Panics
+/// When the case fails, with what was seen and the seed; when there is no such case.
+pub fn test_case(subject: &Subject, name: &str) {
+    let options = Options::default();
+    let case = cases().into_iter().find(|case| case.name == name).expect("the case is in the table");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build();
+    let runtime = runtime.expect("a runtime can be made");
+    let report = runtime.block_on(run_case(subject, &case, &options));
+    // A wedged case may never let go of its thread.
+    runtime.shutdown_background();
+    match report.outcome {
+        Outcome::Passed => {}
+        Outcome::Skipped(why) => println!("skipped: {why}"),
+        Outcome::Failed(why) => {
+            panic!("{} on {}: {why}\nreplay with {SEED_VARIABLE}={}", case.name, subject.name(), options.seed)
+        }
+    }
+}

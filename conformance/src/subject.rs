@@ -1,0 +1,220 @@
+//! What the suite runs against: where fresh stores and further handles come from.
+
+use std::{any::Any, fmt, future::Future, sync::Arc};
+
+use leasehold_core::{BoxFuture, Environment, IntoKey, KEY_BYTES_MAX, Limits, Result, Store};
+use leasehold_memory::Memory;
+use parking_lot::Mutex;
+
+type Open = Arc<dyn Fn() -> BoxFuture<'static, Result<Store>> + Send + Sync>;
+type OpenLimited = Arc<dyn Fn(u64) -> BoxFuture<'static, Result<Store>> + Send + Sync>;
+type Prepare = Arc<dyn Fn() -> BoxFuture<'static, Result<Fixture>> + Send + Sync>;
+type Wrap = Arc<dyn Fn(Store) -> Result<Store> + Send + Sync>;
+
+/// An adapter, or a stack of layers on one, that the suite can be run against. Cloning is cheap.
+///
+/// ```
+/// # use leasehold_conformance::{Fixture, Subject};
+/// # use leasehold_core::Store;
+/// # use leasehold_memory::Memory;
+/// let subject = Subject::new("memory", || async {
+///     let store = Store::new(Memory::new());
+///     Ok(Fixture::new(move || std::future::ready(Ok(store.clone()))))
+/// });
+/// ```
+#[derive(Clone)]
+pub struct Subject {
+    name: String,
+    prepare: Prepare,
+}
+
+/// One empty store of a subject, for one case. What guards it is dropped with it.
+pub struct Fixture {
+    open: Open,
+    open_limited: Option<OpenLimited>,
+    key_bytes_max: usize,
+    cleaned: Mutex<Option<BoxFuture<'static, Result<()>>>>,
+    guard: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl Subject {
+    /// A subject; `prepare` makes an empty store that nobody else uses.
+    pub fn new<F>(name: impl Into<String>, prepare: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Fixture>> + Send + 'static,
+    {
+        Self { name: name.into(), prepare: Arc::new(move || Box::pin(prepare())) }
+    }
+
+    /// The store in memory: what all others are compared with.
+    pub fn memory() -> Self {
+        Self::new("memory", || async {
+            let memory = Memory::new();
+            let limited = memory.clone();
+            let store = Store::new(memory);
+            Ok(Fixture::new(move || std::future::ready(Ok(store.clone()))).limited(move |value_bytes_max| {
+                let limits = Limits { value_bytes_max, ..Limits::default() };
+                std::future::ready(Ok(Store::new(limited.clone().limits(limits))))
+            }))
+        })
+    }
+
+    /// A store that exists already: each case gets a namespace of its own in it, emptied afterwards.
+    pub fn shared(store: Store) -> Self {
+        Self::new(store.to_string(), move || {
+            let store = store.clone();
+            async move {
+                let name = format!("_conformance/{}", Environment::default().identifier());
+                let inside = store.namespace(name.as_str())?;
+                let emptied = inside.clone();
+                Ok(Fixture::new(move || std::future::ready(Ok(inside.clone())))
+                    .key_bytes_max(KEY_BYTES_MAX - name.len() - 1)
+                    .cleaned_by(async move {
+                        for entry in emptied.list("").await? {
+                            emptied.delete(entry.key).await?;
+                        }
+                        Ok(())
+                    }))
+            }
+        })
+    }
+
+    /// The same with a layer around every handle.
+    #[must_use]
+    pub fn layered(
+        self,
+        name: impl fmt::Display,
+        wrap: impl Fn(Store) -> Result<Store> + Send + Sync + 'static,
+    ) -> Self {
+        let (prepare, wrap): (_, Wrap) = (self.prepare, Arc::new(wrap));
+        Self::new(format!("{name} over {}", self.name), move || {
+            let (prepared, wrap) = (prepare(), wrap.clone());
+            async move { Ok(prepared.await?.wrapped(wrap)) }
+        })
+    }
+
+    /// The same inside a namespace.
+    ///
+    /// # Errors
+    /// [`Invalid`](leasehold_core::ErrorKind::Invalid) when `name` is not a sound key.
+    pub fn namespaced(self, name: &str) -> Result<Self> {
+        let name = name.into_key()?;
+        let taken = name.len() + 1;
+        let Self { name: below, prepare } =
+            self.layered("namespace", move |store| store.namespace(name.clone()));
+        Ok(Self::new(below, move || {
+            let prepared = prepare();
+            async move {
+                let fixture = prepared.await?;
+                let left = fixture.key_bytes_max - taken;
+                Ok(fixture.key_bytes_max(left))
+            }
+        }))
+    }
+
+    /// What it is called in reports.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// An empty store that nobody else uses.
+    ///
+    /// # Errors
+    /// What making it fails with.
+    pub async fn prepare(&self) -> Result<Fixture> {
+        (self.prepare)().await
+    }
+}
+
+impl fmt::Debug for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Subject({})", self.name)
+    }
+}
+
+impl Fixture {
+    /// A fixture; each call of `open` yields a handle on the same store, as independent of the others as possible.
+    pub fn new<F>(open: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Store>> + Send + 'static,
+    {
+        Self {
+            open: Arc::new(move || Box::pin(open())),
+            open_limited: None,
+            key_bytes_max: KEY_BYTES_MAX,
+            cleaned: Mutex::default(),
+            guard: None,
+        }
+    }
+
+    /// The same with handles that refuse values over a given number of bytes; without, such cases are skipped.
+    #[must_use]
+    pub fn limited<F>(mut self, open: impl Fn(u64) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Store>> + Send + 'static,
+    {
+        self.open_limited = Some(Arc::new(move |value_bytes_max| Box::pin(open(value_bytes_max))));
+        self
+    }
+
+    /// The same with a shorter longest key, because a layer takes part of it.
+    #[must_use]
+    pub fn key_bytes_max(mut self, bytes: usize) -> Self {
+        self.key_bytes_max = bytes;
+        self
+    }
+
+    /// The same with something that is dropped with it: a temporary directory, a server.
+    #[must_use]
+    pub fn guarded_by(mut self, guard: impl Any + Send + Sync) -> Self {
+        self.guard = Some(Box::new(guard));
+        self
+    }
+
+    /// The same with something to do when its case is over.
+    #[must_use]
+    pub fn cleaned_by(mut self, cleaned: impl Future<Output = Result<()>> + Send + 'static) -> Self {
+        self.cleaned = Mutex::new(Some(Box::pin(cleaned)));
+        self
+    }
+
+    fn wrapped(mut self, wrap: Wrap) -> Self {
+        let (open, around) = (self.open, wrap.clone());
+        self.open = Arc::new(move || {
+            let (opened, wrap) = (open(), around.clone());
+            Box::pin(async move { wrap(opened.await?) })
+        });
+        self.open_limited = self.open_limited.map(|open| -> OpenLimited {
+            Arc::new(move |bytes| {
+                let (opened, wrap) = (open(bytes), wrap.clone());
+                Box::pin(async move { wrap(opened.await?) })
+            })
+        });
+        self
+    }
+
+    pub(crate) async fn open(&self) -> Result<Store> {
+        (self.open)().await
+    }
+
+    pub(crate) async fn open_limited(&self, value_bytes_max: u64) -> Result<Option<Store>> {
+        match &self.open_limited {
+            Some(open) => open(value_bytes_max).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) fn longest_key(&self) -> usize {
+        self.key_bytes_max
+    }
+
+    pub(crate) fn take_cleaning(&self) -> Option<BoxFuture<'static, Result<()>>> {
+        self.cleaned.lock().take()
+    }
+}
+
+impl fmt::Debug for Fixture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fixture(guarded: {})", self.guard.is_some())
+    }
+}

@@ -1,0 +1,49 @@
+//! One call into a store: bounded in time, and what its failure means.
+
+use std::{future::Future, pin::pin, task::Poll, time::Duration};
+
+use leasehold_core::{Clock, Error, ErrorKind, Result};
+
+/// Awaits a read for at most `limit`; past it there is a `Timeout`. Sets no timer for what is ready at once.
+pub(crate) async fn read_within<T>(
+    clock: &dyn Clock,
+    limit: Duration,
+    call: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    within(clock, limit, call).await.unwrap_or_else(|| {
+        let message = format!("the store did not answer within {limit:?}; see whether it is well");
+        Err(Error::new(ErrorKind::Timeout, message))
+    })
+}
+
+/// The same for a write: one that was not answered may still be applied.
+pub(crate) async fn write_within<T>(
+    clock: &dyn Clock,
+    limit: Duration,
+    call: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    within(clock, limit, call).await.unwrap_or_else(|| {
+        let message = format!("the store did not answer within {limit:?}; see whether it is well");
+        Err(Error::new(ErrorKind::Timeout, message).indeterminate())
+    })
+}
+
+async fn within<F: Future>(clock: &dyn Clock, limit: Duration, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let first = std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await;
+    if let Poll::Ready(output) = first {
+        return Some(output);
+    }
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = clock.sleep(limit) => None,
+    }
+}
+
+/// Whether sending again may help.
+pub(crate) fn is_transient(error: &Error) -> bool {
+    error.is_retryable()
+        || error.is_indeterminate()
+        || matches!(error.kind(), ErrorKind::Throttled | ErrorKind::Timeout | ErrorKind::Unavailable)
+}

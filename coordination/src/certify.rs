@@ -1,0 +1,127 @@
+//! Certification: a store shows that it keeps its conditions before anything is coordinated on it.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use leasehold_core::{Capability, Error, ErrorKind, Precondition, Result, Store, Version};
+use serde::{Deserialize, Serialize};
+
+use crate::{call::read_within, lease::PREFIX};
+
+/// The number of the probe below: a verdict of another number does not count.
+const PROBE: u32 = 1;
+
+/// How many writers race.
+const RACERS: usize = 8;
+
+/// How long it may take altogether.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// The verdict as it is kept in the store.
+#[derive(Serialize, Deserialize, PartialEq)]
+struct Verdict {
+    probe: u32,
+    certified: bool,
+}
+
+/// Refuses a store that cannot carry leases.
+pub(crate) async fn certify(store: &Store) -> Result<()> {
+    for capability in [Capability::Linearizable, Capability::ConditionalPut] {
+        if !store.capabilities().supports(capability) {
+            let message = format!(
+                "leases need a store that is {capability}, and this one does not claim to be; use the store without \
+                 the layer that weakens it, or another store"
+            );
+            return Err(Error::new(ErrorKind::Unsupported(capability), message).during("certify").at(store));
+        }
+    }
+    let clock = &*store.environment().clock;
+    read_within(clock, WITHIN, probe_once(store)).await.map_err(|error| error.during("certify").at(store))
+}
+
+async fn probe_once(store: &Store) -> Result<()> {
+    let verdict = Verdict { probe: PROBE, certified: true };
+    let verdict_key = format!("{PREFIX}/.certification/verdict-{PROBE}");
+    if let Some(object) = store.get(&verdict_key).await?
+        && let Ok(kept) = object.json::<Verdict>().await
+        && kept == verdict
+    {
+        return Ok(());
+    }
+    // A key of its own for every attempt: what an earlier one left in flight cannot disturb it.
+    let key = format!("{PREFIX}/.certification/probe-{}", store.environment().identifier());
+    let result = probe(store, &key).await;
+    let cleaned = store.delete(&key).await;
+    result?;
+    cleaned?;
+    store.put(&verdict_key, leasehold_core::Json(verdict)).await?;
+    Ok(())
+}
+
+async fn probe(store: &Store, key: &str) -> Result<()> {
+    let created = race(store, key, &Precondition::Absent).await?;
+    let updated = race(store, key, &Precondition::Matches(created.clone())).await?;
+    for (precondition, what) in [
+        (Precondition::Absent, "a put that must create, on a key that exists"),
+        (Precondition::Matches(created), "a put that must match, on a version that is gone"),
+    ] {
+        match put(store, key, "refuse me", &precondition).await {
+            Err(error) if error.is_conflict() => {}
+            Err(error) => return Err(error),
+            Ok(_) => return Err(ignores(&format!("it accepted {what}"))),
+        }
+    }
+    // And what stands is still what the winner wrote.
+    match store.head(key).await? {
+        Some(metadata) if metadata.version == updated => Ok(()),
+        _ => Err(ignores("a read after an acknowledged write did not return it")),
+    }
+}
+
+/// Lets several writers go for one precondition; exactly one must win, and be read afterwards.
+async fn race(store: &Store, key: &str, precondition: &Precondition) -> Result<Version> {
+    let bodies: Vec<_> = (0..RACERS).map(|_| store.environment().identifier()).collect();
+    let results = join_all(bodies.iter().map(|body| put(store, key, body, precondition))).await;
+    let mut winner = None;
+    for (body, result) in bodies.iter().zip(results) {
+        match result {
+            Ok(version) if winner.is_none() => winner = Some((body, version)),
+            Ok(_) => return Err(ignores(&format!("of {RACERS} racing puts more than one was accepted"))),
+            Err(error) if error.is_conflict() && !error.is_indeterminate() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let Some((body, version)) = winner else {
+        return Err(ignores(&format!("of {RACERS} racing puts none was accepted")));
+    };
+    if let Some(object) = store.get(key).await?
+        && *object.version() == version
+        && object.bytes().await? == body.as_bytes()
+    {
+        return Ok(version);
+    }
+    Err(ignores("a read after an acknowledged write did not return it"))
+}
+
+/// One put; a store that asks for a slower pace is asked again.
+async fn put(store: &Store, key: &str, body: &str, precondition: &Precondition) -> Result<Version> {
+    let environment = store.environment();
+    for attempt in 0..6 {
+        match store.put(key, body).precondition(precondition.clone()).await {
+            Err(error) if error.is_retryable() => {
+                environment.clock.sleep(environment.jitter(Duration::from_millis(100 << attempt))).await;
+            }
+            settled => return settled,
+        }
+    }
+    store.put(key, body).precondition(precondition.clone()).await
+}
+
+fn ignores(how: &str) -> Error {
+    Error::new(
+        ErrorKind::Unsupported(Capability::ConditionalPut),
+        format!(
+            "this store does not keep conditional writes ({how}), so leases on it would not exclude anybody; use another store"
+        ),
+    )
+}

@@ -1,0 +1,9 @@
+//! Leases from the outside, on a store whose failures and time are in the test's hand.
+#![expect(clippy::unwrap_used, reason = "a test panics on what it does not expect")]
+
+mod certification;
+mod contention;
+mod fencing;
+mod lifecycle;
+mod renewal;
+mod support;

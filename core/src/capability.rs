@@ -1,0 +1,128 @@
+//! What a store can do and what it promises beyond the contract's common part.
+
+use std::fmt;
+
+/// One thing that a store may offer or promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum Capability {
+    /// C1: an acknowledged write is seen by every later read, through any handle, process and host.
+    Linearizable,
+    /// C3: puts with [`Absent`](crate::Precondition::Absent) and [`Matches`](crate::Precondition::Matches) are exact.
+    ConditionalPut,
+    /// Deletes with `if_match` are exact.
+    ConditionalDelete,
+    /// C6: an acknowledged write survives a loss of power.
+    Durable,
+    /// Every write gets a version that no other write of that key ever had.
+    UniqueVersions,
+    /// A batch can be applied all or nothing.
+    AtomicBatch,
+}
+
+impl Capability {
+    /// Every capability, in a stable order.
+    pub const ALL: [Self; 6] = [
+        Self::Linearizable,
+        Self::ConditionalPut,
+        Self::ConditionalDelete,
+        Self::Durable,
+        Self::UniqueVersions,
+        Self::AtomicBatch,
+    ];
+
+    /// The name in messages and machine-readable output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Linearizable => "linearizable",
+            Self::ConditionalPut => "conditional-put",
+            Self::ConditionalDelete => "conditional-delete",
+            Self::Durable => "durable",
+            Self::UniqueVersions => "unique-versions",
+            Self::AtomicBatch => "atomic-batch",
+        }
+    }
+
+    const fn bit(self) -> u32 {
+        1 << self as u8
+    }
+}
+
+impl fmt::Display for Capability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Sizes past which a store answers [`Invalid`](crate::ErrorKind::Invalid) instead of trying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest value, in bytes.
+    pub value_bytes_max: u64,
+    /// The most operations in one batch.
+    pub batch_operations_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { value_bytes_max: u64::MAX, batch_operations_max: 100_000 }
+    }
+}
+
+/// What a store offers: a set of [`Capability`] and its [`Limits`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    bits: u32,
+    limits: Limits,
+}
+
+impl Capabilities {
+    /// Nothing beyond the common part, with `limits`.
+    pub const fn none(limits: Limits) -> Self {
+        Self { bits: 0, limits }
+    }
+
+    /// The same with `capability`.
+    #[must_use]
+    pub const fn with(self, capability: Capability) -> Self {
+        Self { bits: self.bits | capability.bit(), limits: self.limits }
+    }
+
+    /// The same without `capability`.
+    #[must_use]
+    pub const fn without(self, capability: Capability) -> Self {
+        Self { bits: self.bits & !capability.bit(), limits: self.limits }
+    }
+
+    /// The same with other limits.
+    #[must_use]
+    pub const fn limited(self, limits: Limits) -> Self {
+        Self { bits: self.bits, limits }
+    }
+
+    /// Whether `capability` is claimed.
+    pub const fn supports(&self, capability: Capability) -> bool {
+        self.bits & capability.bit() != 0
+    }
+
+    /// The sizes that are accepted.
+    pub const fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// What is claimed, in a stable order.
+    pub fn iter(&self) -> impl Iterator<Item = Capability> {
+        let bits = self.bits;
+        Capability::ALL.into_iter().filter(move |capability| bits & capability.bit() != 0)
+    }
+}
+
+impl fmt::Debug for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Capabilities")
+            .field("supports", &self.iter().map(Capability::name).collect::<Vec<_>>())
+            .field("limits", &self.limits)
+            .finish()
+    }
+}

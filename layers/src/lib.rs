@@ -1,0 +1,15 @@
+//! Layers: adapters around one adapter. Each keeps every promise that it does not name as weakened.
+//!
+//! - [`Faults`] fails, delays and loses calls on purpose, for tests.
+//! - [`Meter`] counts requests, errors and bytes.
+//! - [`Namespace`] puts all keys under a name.
+
+mod verb;
+mod wrap;
+
+pub use leasehold_core::Namespace;
+pub use verb::Verb;
+pub use wrap::{
+    faults::{Fault, Faults, Gate, Injected},
+    meter::{Counts, Meter},
+};

@@ -1,0 +1,4 @@
+//! Layers that wrap one adapter.
+
+pub(crate) mod faults;
+pub(crate) mod meter;

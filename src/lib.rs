@@ -1,0 +1,36 @@
+//! A directory or a bucket as a store with exact compare-and-swap, and leases that fence, on one contract.
+//!
+//! - [`open`] names a store by URL; [`Store`] is the handle to hold.
+//! - [`memory`], [`mod@fs`]: the adapters. [`layers`]: what wraps them.
+//! - [`coordination`]: leases and guarded stores on any of them.
+//!
+//! ```
+//! # use leasehold::{Result, Store};
+//! # #[tokio::main] async fn main() -> Result<()> {
+//! let store = leasehold::open("mem:").await?; // or "fs:/var/lib/app", or a path
+//! let version = store.put("greeting", "hello").if_absent().await?;
+//! store.put("greeting", "hello, world").if_match(version).await?;
+//! assert_eq!(store.get("greeting").await?.unwrap().text().await?, "hello, world");
+//! # Ok(()) }
+//! ```
+
+mod url;
+
+pub use leasehold_core::*;
+pub use url::{open, open_existing};
+
+/// A directory as a store, for one or many processes.
+pub use leasehold_fs as fs;
+/// A store in memory.
+pub use leasehold_memory as memory;
+
+/// Layers: what wraps one adapter and is one again.
+pub use leasehold_layers as layers;
+
+/// Leases and guarded stores.
+pub use leasehold_coordination as coordination;
+
+/// The README's code compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
