@@ -25,6 +25,48 @@ fn a_value_comes_back_as_it_was_put() {
 }
 
 #[test]
+fn attributes_are_shown_beside_their_value_until_the_next_put() {
+    let place = Place::new();
+    let put = ["put", "page", "<p>", "--attribute", "content-type=text/html", "--attribute", "note=a = b"];
+    place.run(put).expect(0);
+    let head = place.run(["head", "page"]).expect(0).stdout;
+    assert!(head.ends_with("\nattribute content-type: text/html\nattribute note: a = b\n"), "{head}");
+    let shown = place.run(["head", "page", "--json"]).expect(0).json();
+    assert_eq!(shown["attributes"], serde_json::json!({"content-type": "text/html", "note": "a = b"}));
+    assert_eq!(place.run(["get", "page"]).expect(0).stdout, "<p>");
+
+    place.run(["put", "page", "<p>"]).expect(0);
+    assert!(!place.run(["head", "page"]).expect(0).stdout.contains("attribute"));
+    assert!(place.run(["head", "page", "--json"]).expect(0).json().get("attributes").is_none());
+}
+
+#[test]
+fn a_list_tells_no_attributes() {
+    let place = Place::new();
+    place.run(["put", "page", "<p>", "--attribute", "content-type=text/html"]).expect(0);
+    for arguments in [&["ls", "--json"][..], &["ls", "--long"]] {
+        let listed = place.run(arguments).expect(0).stdout;
+        assert!(listed.contains("page") && !listed.contains("text/html"), "{listed}");
+    }
+}
+
+#[test]
+fn attributes_that_no_store_carries_are_refused_and_nothing_is_written() {
+    let place = Place::new();
+    place.run(["put", "k", "old"]).expect(0);
+    for (wrong, words) in [
+        (&["note"][..], "takes NAME=VALUE"),
+        (&["Note=x"], "is no name of an attribute"),
+        (&["note=caf\u{e9}"], "not printable ASCII"),
+        (&["a=1", "a=2"], "given twice"),
+    ] {
+        let pairs = wrong.iter().flat_map(|pair| ["--attribute", pair]);
+        place.run(["put", "k", "new"].into_iter().chain(pairs)).refused(2, words);
+    }
+    assert_eq!(place.run(["get", "k"]).stdout, "old");
+}
+
+#[test]
 fn a_missing_key_is_a_no_with_a_sentence() {
     let place = Place::new();
     place.run(["put", "something", "x"]).expect(0);

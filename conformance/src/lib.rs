@@ -2,7 +2,8 @@
 //!
 //! - [`cases`] is the table: each [`Case`] has a name, the [`Promise`] it is about, and what must be claimed for it.
 //! - A [`Subject`] says what to run against: how to make a fresh store, and further handles on it.
-//! - [`run`](run()) runs the table and reports; [`conformance_tests!`] makes one `#[test]` of each case.
+//! - [`run`](run()) runs the table and reports; [`conformance_tests!`] makes one `#[test]` of each case. [`Options`] say
+//!   which cases, with how much [`Effort`], and which are left out, and why.
 //! - [`broken`] holds adapters that each break one promise, with the case that must notice.
 //! - [`history`] records what concurrent clients saw and decides whether it is linearizable.
 //!
@@ -19,6 +20,7 @@
 pub mod broken;
 mod case;
 mod cases;
+mod effort;
 pub mod history;
 mod macros;
 mod race;
@@ -30,7 +32,8 @@ pub mod values;
 
 pub use case::{Case, Promise};
 pub use cases::cases;
+pub use effort::Effort;
 pub use report::{CaseReport, Outcome, Report};
-pub use run::{Options, run, run_case, test_case};
+pub use run::{Options, run, run_case, test_case, test_case_with};
 pub use subject::{Fixture, Subject};
 pub use trial::{Check, Stop, Trial};

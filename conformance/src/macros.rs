@@ -6,14 +6,23 @@
 /// that replays it, through the variable `LEASEHOLD_SEED`.
 ///
 /// ```
-/// use leasehold_conformance::{Subject, conformance_tests};
+/// use leasehold_conformance::{Effort, Options, Subject, conformance_tests};
 ///
 /// conformance_tests!(memory, Subject::memory());
+///
+/// fn known() -> Options {
+///     Options::default().effort(Effort::Light).except("deep_keys_fit", "this server takes 100 segments at most")
+/// }
+///
+/// conformance_tests!(memory_with_little_effort, Subject::memory(), known());
 /// ```
 #[macro_export]
 macro_rules! conformance_tests {
-    ($module:ident, $subject:expr) => {
-        $crate::for_each_case! { conformance_tests_of $module, $subject; }
+    ($module:ident, $subject:expr $(,)?) => {
+        $crate::conformance_tests!($module, $subject, $crate::Options::default());
+    };
+    ($module:ident, $subject:expr, $options:expr $(,)?) => {
+        $crate::for_each_case! { conformance_tests_of $module, $subject, $options; }
     };
 }
 
@@ -21,13 +30,13 @@ macro_rules! conformance_tests {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! conformance_tests_of {
-    ($module:ident, $subject:expr; $($name:ident)+) => {
+    ($module:ident, $subject:expr, $options:expr; $($name:ident)+) => {
         mod $module {
             use super::*;
             $(
                 #[test]
                 fn $name() {
-                    $crate::test_case(&$subject, stringify!($name));
+                    $crate::test_case_with(&$subject, stringify!($name), &$options);
                 }
             )+
         }
@@ -107,6 +116,18 @@ macro_rules! for_each_case {
             a_thousand_rapid_writes_have_a_thousand_versions
             racing_writers_get_different_versions
             increments_and_batches_make_new_versions
+            attributes_come_back_from_every_read
+            a_put_replaces_all_attributes_and_one_without_removes_them
+            a_delete_takes_attributes_along
+            attributes_and_value_come_from_one_write
+            increments_keep_attributes
+            a_conditional_put_that_loses_changes_no_attributes
+            other_attributes_make_another_version
+            batches_carry_attributes
+            a_large_stream_carries_its_attributes
+            the_longest_attributes_fit
+            standard_and_other_names_stand_side_by_side
+            attributes_that_are_not_claimed_are_refused
             weird_keys_hold_values_of_their_own
             keys_that_look_alike_are_different
             a_key_and_keys_below_it_coexist_in_every_order

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use leasehold_core::{Clock, Random, SystemClock, SystemRandom};
 
-use crate::{Case, CaseReport, Check, Outcome, Report, Stop, Subject, Trial, cases};
+use crate::{Case, CaseReport, Check, Effort, Outcome, Report, Stop, Subject, Trial, cases};
 
 /// The variable that holds the seed to replay.
 const SEED_VARIABLE: &str = "LEASEHOLD_SEED";
@@ -16,14 +16,22 @@ pub struct Options {
     filter: String,
     seed: u64,
     longest: Duration,
+    effort: Effort,
+    exceptions: Vec<(String, String)>,
 }
 
 impl Default for Options {
-    /// All cases, a seed from `LEASEHOLD_SEED` or else a fresh one, one minute for a case.
+    /// All cases with full effort, a seed from `LEASEHOLD_SEED` or else a fresh one, one minute for a case.
     fn default() -> Self {
         let given = std::env::var(SEED_VARIABLE).ok().and_then(|text| text.parse().ok());
         let seed = given.unwrap_or_else(|| SystemRandom.bits());
-        Self { filter: String::new(), seed, longest: Duration::from_secs(60) }
+        Self {
+            filter: String::new(),
+            seed,
+            longest: Duration::from_secs(60),
+            effort: Effort::Full,
+            exceptions: Vec::new(),
+        }
     }
 }
 
@@ -47,6 +55,29 @@ impl Options {
     pub fn longest(mut self, longest: Duration) -> Self {
         self.longest = longest;
         self
+    }
+
+    /// How many rounds, steps and keys the cases go through.
+    #[must_use]
+    pub fn effort(mut self, effort: Effort) -> Self {
+        self.effort = effort;
+        self
+    }
+
+    /// Leaves out one case, because the store is known to fail it; reports tell the reason.
+    ///
+    /// # Panics
+    /// When there is no case of this name: an exception that is misspelt would go unnoticed.
+    #[must_use]
+    pub fn except(mut self, name: impl Into<String>, reason: impl Into<String>) -> Self {
+        let name = name.into();
+        assert!(cases().iter().any(|case| case.name == name), "there is no case {name:?} to leave out");
+        self.exceptions.push((name, reason.into()));
+        self
+    }
+
+    fn exception(&self, case: &Case) -> Option<&str> {
+        self.exceptions.iter().find(|(name, _)| name == case.name).map(|(_, reason)| reason.as_str())
     }
 
     fn includes(&self, case: &Case) -> bool {
@@ -80,9 +111,12 @@ pub async fn run_case(subject: &Subject, case: &Case, options: &Options) -> Case
 }
 
 async fn attempt(subject: &Subject, case: &Case, options: &Options) -> Check {
+    if let Some(reason) = options.exception(case) {
+        return Err(Stop::Skipped(format!("left out: {reason}")));
+    }
     let fixture = subject.prepare().await?;
     let cleaning = fixture.take_cleaning();
-    let trial = Trial::new(fixture, options.seed).await?;
+    let trial = Trial::new(fixture, options.seed, options.effort).await?;
     if let Some(missing) = case.requires.iter().find(|capability| !trial.claims(**capability)) {
         return Err(Stop::Skipped(format!("the store does not claim {missing}")));
     }
@@ -107,11 +141,18 @@ async fn attempt(subject: &Subject, case: &Case, options: &Options) -> Check {
 /// # Panics
 /// When the case fails, with what was seen and the seed; when there is no such case.
 pub fn test_case(subject: &Subject, name: &str) {
-    let options = Options::default();
+    test_case_with(subject, name, &Options::default());
+}
+
+/// As [`test_case()`], with options.
+///
+/// # Panics
+/// As [`test_case()`].
+pub fn test_case_with(subject: &Subject, name: &str, options: &Options) {
     let case = cases().into_iter().find(|case| case.name == name).expect("the case is in the table");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build();
     let runtime = runtime.expect("a runtime can be made");
-    let report = runtime.block_on(run_case(subject, &case, &options));
+    let report = runtime.block_on(run_case(subject, &case, options));
     // A wedged case may never let go of its thread.
     runtime.shutdown_background();
     match report.outcome {

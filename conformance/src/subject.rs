@@ -2,7 +2,10 @@
 
 use std::{any::Any, fmt, future::Future, sync::Arc};
 
-use leasehold_core::{BoxFuture, Environment, IntoKey, KEY_BYTES_MAX, Limits, Result, Store};
+use leasehold_core::{
+    BatchOptions, BoxFuture, DeleteOptions, Entry, Environment, IntoKey, KEY_BYTES_MAX, Limits, Operation,
+    Result, Store,
+};
 use leasehold_memory::Memory;
 use parking_lot::Mutex;
 
@@ -10,6 +13,9 @@ type Open = Arc<dyn Fn() -> BoxFuture<'static, Result<Store>> + Send + Sync>;
 type OpenLimited = Arc<dyn Fn(u64) -> BoxFuture<'static, Result<Store>> + Send + Sync>;
 type Prepare = Arc<dyn Fn() -> BoxFuture<'static, Result<Fixture>> + Send + Sync>;
 type Wrap = Arc<dyn Fn(Store) -> Result<Store> + Send + Sync>;
+
+/// How many values of a case are deleted in one call when it is over.
+const DELETED_AT_ONCE: usize = 500;
 
 /// An adapter, or a stack of layers on one, that the suite can be run against. Cloning is cheap.
 ///
@@ -70,8 +76,15 @@ impl Subject {
                 Ok(Fixture::new(move || std::future::ready(Ok(inside.clone())))
                     .key_bytes_max(KEY_BYTES_MAX - name.len() - 1)
                     .cleaned_by(async move {
-                        for entry in emptied.list("").await? {
-                            emptied.delete(entry.key).await?;
+                        let entries = emptied.list("").await?;
+                        for entries in entries.chunks(DELETED_AT_ONCE) {
+                            let delete = |entry: &Entry| {
+                                Operation::Delete(entry.key.clone(), DeleteOptions::default())
+                            };
+                            let deletes = entries.iter().map(delete).collect();
+                            for result in emptied.batch(deletes, BatchOptions::default()).await {
+                                result?;
+                            }
                         }
                         Ok(())
                     }))

@@ -5,7 +5,7 @@ use std::{fmt, result, sync::Arc};
 use leasehold_core::{Bytes, Capability, Error, ErrorKind, Result, Store};
 use parking_lot::Mutex;
 
-use crate::Fixture;
+use crate::{Effort, Fixture};
 
 /// One case on one fresh store. Cloning is cheap and shares it.
 #[derive(Clone, Debug)]
@@ -16,6 +16,7 @@ struct Shared {
     store: Store,
     fixture: Fixture,
     seed: u64,
+    effort: Effort,
     random: Mutex<fastrand::Rng>,
 }
 
@@ -45,10 +46,10 @@ impl From<Error> for Stop {
 }
 
 impl Trial {
-    pub(crate) async fn new(fixture: Fixture, seed: u64) -> Result<Self> {
+    pub(crate) async fn new(fixture: Fixture, seed: u64, effort: Effort) -> Result<Self> {
         let store = fixture.open().await?;
         let random = Mutex::new(fastrand::Rng::with_seed(seed));
-        Ok(Self(Arc::new(Shared { store, fixture, seed, random })))
+        Ok(Self(Arc::new(Shared { store, fixture, seed, effort, random })))
     }
 
     /// The first handle on the store.
@@ -93,6 +94,11 @@ impl Trial {
     /// Whether the store claims `capability`.
     pub fn claims(&self, capability: Capability) -> bool {
         self.store().capabilities().supports(capability)
+    }
+
+    /// How many of `full` rounds, steps or keys to go through, by the [`Effort`] of the run: never more, and not none of some.
+    pub fn rounds(&self, full: usize) -> usize {
+        self.0.effort.rounds(full)
     }
 
     /// What decides the random choices of this case.

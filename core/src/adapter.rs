@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 use crate::{
-    Body, ByteRange, Capabilities, Capability, Entry, Error, Key, Lookup, Metadata, Prefix, Result, Version,
+    Attributes, Body, ByteRange, Capabilities, Capability, Entry, Error, Key, Lookup, Metadata, Prefix,
+    Result, Version,
 };
 
 /// A place that stores values under keys.
@@ -52,7 +53,7 @@ pub trait StorageAdapter: fmt::Debug + fmt::Display + Send + Sync + 'static {
     fn list(&self, options: ListOptions) -> BoxStream<'static, Result<Entry>>;
 
     /// Adds `delta` to a value that is a decimal integer in text (absent counts as 0) and returns the sum. Exact
-    /// under any number of callers. A value that is no integer, or a sum past 64 bits, is
+    /// under any number of callers. Attributes stay as they are. A value that is no integer, or a sum past 64 bits, is
     /// [`Invalid`](crate::ErrorKind::Invalid) and changes nothing.
     async fn increment(&self, key: &Key, delta: i64) -> Result<i64>;
 
@@ -103,17 +104,44 @@ pub struct GetOptions {
     pub if_changed_from: Option<Version>,
 }
 
+impl GetOptions {
+    /// Reads only `range`.
+    #[must_use]
+    pub fn range(mut self, range: impl Into<ByteRange>) -> Self {
+        self.range = range.into();
+        self
+    }
+
+    /// Answers [`Lookup::Unchanged`] when the value still has `version`.
+    #[must_use]
+    pub fn if_changed_from(mut self, version: Version) -> Self {
+        self.if_changed_from = Some(version);
+        self
+    }
+}
+
 /// How to write.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct PutOptions {
     /// What must hold.
     pub precondition: Precondition,
+    /// What to keep beside the value. Needs [`Attributes`](Capability::Attributes), unless there are none.
+    pub attributes: Attributes,
+}
+
+impl PutOptions {
+    /// The same with `attributes` in place of those it had.
+    #[must_use]
+    pub fn attributes(mut self, attributes: Attributes) -> Self {
+        self.attributes = attributes;
+        self
+    }
 }
 
 impl From<Precondition> for PutOptions {
     fn from(precondition: Precondition) -> Self {
-        Self { precondition }
+        Self { precondition, ..Self::default() }
     }
 }
 

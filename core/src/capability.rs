@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::Attributes;
+
 /// One thing that a store may offer or promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -19,17 +21,20 @@ pub enum Capability {
     UniqueVersions,
     /// A batch can be applied all or nothing.
     AtomicBatch,
+    /// Values carry [`Attributes`](crate::Attributes), written, read and replaced together with them.
+    Attributes,
 }
 
 impl Capability {
     /// Every capability, in a stable order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Linearizable,
         Self::ConditionalPut,
         Self::ConditionalDelete,
         Self::Durable,
         Self::UniqueVersions,
         Self::AtomicBatch,
+        Self::Attributes,
     ];
 
     /// The name in messages and machine-readable output.
@@ -41,6 +46,7 @@ impl Capability {
             Self::Durable => "durable",
             Self::UniqueVersions => "unique-versions",
             Self::AtomicBatch => "atomic-batch",
+            Self::Attributes => "attributes",
         }
     }
 
@@ -62,11 +68,17 @@ pub struct Limits {
     pub value_bytes_max: u64,
     /// The most operations in one batch.
     pub batch_operations_max: usize,
+    /// The most bytes that the names and values of a value's attributes take together.
+    pub attributes_bytes_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { value_bytes_max: u64::MAX, batch_operations_max: 100_000 }
+        Self {
+            value_bytes_max: u64::MAX,
+            batch_operations_max: 100_000,
+            attributes_bytes_max: Attributes::BYTES_MAX,
+        }
     }
 }
 

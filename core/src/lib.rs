@@ -6,6 +6,7 @@
 //! The crate needs no async runtime.
 
 mod adapter;
+mod attributes;
 mod body;
 mod capability;
 mod clock;
@@ -22,6 +23,7 @@ pub use adapter::{
     BatchOptions, COUNTER_BYTES_MAX, DeleteOptions, GetOptions, ListOptions, Operation, Outcome,
     Precondition, PutOptions, StorageAdapter, add_to, batch_by_key, refuse_batch,
 };
+pub use attributes::Attributes;
 pub use body::{Body, IntoBody, Json, check_size};
 pub use capability::{Capabilities, Capability, Limits};
 pub use clock::{Clock, Environment, Random, SystemClock, SystemRandom};

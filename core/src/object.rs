@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt, ops::Range, time::SystemTime};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 
-use crate::{Body, Error, ErrorKind, Key, Result, text::Text};
+use crate::{Attributes, Body, Error, ErrorKind, Key, Result, text::Text};
 
 /// Which write a value came from. Opaque: two versions are equal or they are not.
 ///
@@ -61,18 +61,27 @@ pub struct Metadata {
     pub size: u64,
     /// When it was written by the store's own clock, where the store knows. For people; never for expiry.
     pub modified: Option<SystemTime>,
+    /// What was written beside it. Always empty in what a list yields.
+    pub attributes: Attributes,
 }
 
 impl Metadata {
-    /// Metadata without a time.
+    /// Metadata without a time and without attributes.
     pub fn new(version: Version, size: u64) -> Self {
-        Self { version, size, modified: None }
+        Self { version, size, modified: None, attributes: Attributes::new() }
     }
 
     /// The same with the time of the write.
     #[must_use]
     pub fn modified_at(mut self, modified: SystemTime) -> Self {
         self.modified = Some(modified);
+        self
+    }
+
+    /// The same with attributes.
+    #[must_use]
+    pub fn attributes(mut self, attributes: Attributes) -> Self {
+        self.attributes = attributes;
         self
     }
 }

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use leasehold_core::{Environment, Error, ErrorKind, Result};
+use leasehold_core::{Attributes, Environment, Error, ErrorKind, Result};
 use rustix::{
     fs::{self, Mode, OFlags},
     io::Errno,
@@ -97,7 +97,7 @@ fn create(root: &Root, environment: &Environment) -> Result<()> {
     let text = serde_json::to_vec(&layout).map_err(|source| {
         Error::new(ErrorKind::Unexpected, "the layout cannot be written").because(source)
     })?;
-    let mut staged = Staged::create(&area)?;
+    let mut staged = Staged::create(&area, &Attributes::new())?;
     staged.write(&text)?;
     staged.sync()?;
     locks::create_all(root, layout.stripes)?;

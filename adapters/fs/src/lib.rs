@@ -30,10 +30,18 @@
 //! | put | one change of thread; `flock`, `fstat`, `stat`, `open`, `write`, `utimensat`, `fstat`, `rename`, unlock, `close`; durable: `fsync`, before the lock is taken, and a shared `fsync` of the directory after it |
 //! | put if absent | the same without the lock; it looks before it stages and once it has (`openat2`, `fstat`), so a lost race costs no sync |
 //! | delete | `flock`, `fstat`, `stat`, `unlink`, unlock; `utimensat` on the lock file; durable: a shared `fsync` of the directory, also when there was nothing |
+//! | with attributes | put: an `fsetxattr` more; get and head: one change of thread and an `fgetxattr`, head also another `openat2`, `fstat`, `close` |
 //! | increment | as put, and a read; durable: the `fsync` is under the lock |
 //! | list | `getdents` for each directory, `stat` for each entry |
 //!
 //! On a filesystem in memory writes of up to 64 KiB run on the caller's thread, unless somebody holds the lock.
+//!
+//! # Attributes
+//!
+//! They are in the extended attribute `user.leasehold` of the value's file, as lines of text under the number of their
+//! format, and the file's sticky bit says that there are some. `cp -a` and `rsync -X` take them along; a copy without
+//! extended attributes is a value without attributes. Where the filesystem keeps none, or on ext4 with blocks under 4 KiB
+//! too few, the store does not claim [`Attributes`](leasehold_core::Capability::Attributes) and refuses them.
 //!
 //! # What it does not do
 //!
@@ -41,6 +49,7 @@
 //! put into the directory are values if their names are, and their edits count as writes, without any promise.
 //! A value is visible from its rename and durable a moment later, when it is acknowledged.
 
+mod attributes;
 mod calls;
 mod fault;
 mod hop;

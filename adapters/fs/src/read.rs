@@ -2,17 +2,22 @@
 //!
 //! A small value that the kernel has in memory is read where the caller stands, in four system calls and without a
 //! change of thread: open, stat, read, close. Only when one of them would have to wait does the read move to a thread
-//! that may.
+//! that may. Whether attributes would have to be waited for nobody tells, so a value that has some is read there at once.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use futures_util::stream;
 use leasehold_core::{
-    Body, Bytes, COUNTER_BYTES_MAX, Error, ErrorKind, GetOptions, Lookup, Metadata, Object, Result, Version,
+    Attributes, Body, Bytes, COUNTER_BYTES_MAX, Error, ErrorKind, GetOptions, Lookup, Metadata, Object,
+    Result, Version,
 };
-use rustix::{fs, io::Errno};
+use rustix::{
+    fs::{self, Stat},
+    io::Errno,
+};
 
 use crate::{
+    attributes,
     fault::from_errno,
     hop::run_blocking,
     root::{HEAD, Root, VALUE, check_regular, read_at},
@@ -30,11 +35,19 @@ pub(crate) fn get_cached(root: &Root, path: &str, options: &GetOptions) -> Optio
         Ok(file) => file,
         Err(errno) => return Some(absent(root, errno)),
     };
-    let opened = match Opened::new(file, options) {
+    let mut opened = match Opened::new(file, options) {
         Ok(Some(opened)) => opened,
         Ok(None) => return Some(Ok(Lookup::Unchanged)),
         Err(error) => return Some(Err(error)),
     };
+    if opened.has_attributes() {
+        if !root.in_memory {
+            return None;
+        }
+        if let Err(error) = opened.read_attributes() {
+            return Some(Err(error));
+        }
+    }
     let size = opened.range.end - opened.range.start;
     if size > INLINE_BYTES_MAX {
         return None;
@@ -53,7 +66,8 @@ pub(crate) fn get(root: &Root, path: &str, options: &GetOptions) -> Result<Looku
         Ok(file) => file,
         Err(errno) => return absent(root, errno),
     };
-    let Some(opened) = Opened::new(file, options)? else { return Ok(Lookup::Unchanged) };
+    let Some(mut opened) = Opened::new(file, options)? else { return Ok(Lookup::Unchanged) };
+    opened.read_attributes()?;
     let size = opened.range.end - opened.range.start;
     if size > CHUNK_BYTES {
         return Ok(opened.streamed());
@@ -64,30 +78,55 @@ pub(crate) fn get(root: &Root, path: &str, options: &GetOptions) -> Result<Looku
 
 /// What is known of a value, without waiting, or not at all.
 pub(crate) fn head_cached(root: &Root, path: &str) -> Option<Result<Option<Metadata>>> {
-    root.open_cached(path, HEAD).map(|opened| head_of(root, opened))
+    match look(root, root.open_cached(path, HEAD)?) {
+        Ok(Some(stat)) if attributes::is_marked(&stat) => root.in_memory.then(|| head_of(root, path)),
+        looked => Some(looked.map(|stat| stat.as_ref().map(metadata))),
+    }
 }
 
 /// What is known of a value.
 pub(crate) fn head(root: &Root, path: &str) -> Result<Option<Metadata>> {
-    head_of(root, root.open_beneath(path, HEAD))
+    match look(root, root.open_beneath(path, HEAD))? {
+        Some(stat) if attributes::is_marked(&stat) => head_of(root, path),
+        stat => Ok(stat.as_ref().map(metadata)),
+    }
 }
 
-fn head_of(root: &Root, opened: Result<OwnedFd, Errno>) -> Result<Option<Metadata>> {
+/// The version of a value.
+pub(crate) fn version(root: &Root, path: &str) -> Result<Option<Version>> {
+    let stat = look(root, root.open_beneath(path, HEAD))?;
+    Ok(stat.map(|stat| Stamp::of(&stat).version()))
+}
+
+fn look(root: &Root, opened: Result<OwnedFd, Errno>) -> Result<Option<Stat>> {
     match opened {
         Ok(file) => {
             let stat = fs::fstat(&file).map_err(from_errno)?;
             check_regular(&stat)?;
-            Ok(Some(metadata(&stat)))
+            Ok(Some(stat))
         }
         Err(errno) => absent(root, errno).map(|_| None),
     }
 }
 
-/// A value that should be a counter, for a change under the lock that keeps it there. One byte more than a counter can
-/// have is enough of a longer value to refuse it.
-pub(crate) fn counter(root: &Root, path: &str) -> Result<Vec<u8>> {
+/// What is known of a value with attributes. A file that was opened only to be looked at does not yield them, so it is
+/// opened to be read; all that is told is told of that one.
+fn head_of(root: &Root, path: &str) -> Result<Option<Metadata>> {
+    let file = match root.open_beneath(path, VALUE) {
+        Ok(file) => file,
+        Err(errno) => return absent(root, errno).map(|_| None),
+    };
+    let stat = fs::fstat(&file).map_err(from_errno)?;
+    check_regular(&stat)?;
+    Ok(Some(metadata(&stat).attributes(attributes::read(file.as_fd(), &stat)?)))
+}
+
+/// A value that should be a counter, and its attributes, for a change under the lock that keeps it there; `stat` is what
+/// was found there. One byte more than a counter can have is enough of a longer value to refuse it.
+pub(crate) fn counter(root: &Root, path: &str, stat: &Stat) -> Result<(Vec<u8>, Attributes)> {
     let file = root.open_beneath(path, VALUE).map_err(from_errno)?;
-    read_at(file.as_fd(), 0, COUNTER_BYTES_MAX + 1).map_err(from_errno)
+    let bytes = read_at(file.as_fd(), 0, COUNTER_BYTES_MAX + 1).map_err(from_errno)?;
+    Ok((bytes, attributes::read(file.as_fd(), stat)?))
 }
 
 /// Tells "no such key" from what only looks like it.
@@ -101,6 +140,7 @@ fn absent(root: &Root, errno: Errno) -> Result<Lookup> {
 /// An open value of which a part is wanted.
 struct Opened {
     file: OwnedFd,
+    stat: Stat,
     metadata: Metadata,
     range: std::ops::Range<u64>,
 }
@@ -115,7 +155,16 @@ impl Opened {
             return Ok(None);
         }
         let range = options.range.resolve(metadata.size)?;
-        Ok(Some(Self { file, metadata, range }))
+        Ok(Some(Self { file, stat, metadata, range }))
+    }
+
+    fn has_attributes(&self) -> bool {
+        attributes::is_marked(&self.stat)
+    }
+
+    fn read_attributes(&mut self) -> Result<()> {
+        self.metadata.attributes = attributes::read(self.file.as_fd(), &self.stat)?;
+        Ok(())
     }
 
     fn whole(self, bytes: Vec<u8>) -> Lookup {
@@ -124,7 +173,7 @@ impl Opened {
 
     /// Holds one chunk in memory at a time; ends with the reader.
     fn streamed(self) -> Lookup {
-        let Self { file, metadata, range } = self;
+        let Self { file, metadata, range, .. } = self;
         let size = range.end - range.start;
         let end = range.end;
         let chunks =

@@ -12,7 +12,10 @@ use rustix::{
     io::Errno,
 };
 
-use crate::fault::{from_errno, removed};
+use crate::{
+    attributes,
+    fault::{from_errno, removed},
+};
 
 pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// `NONBLOCK` so that a named pipe, put there by somebody else, cannot hold a reader.
@@ -42,6 +45,8 @@ pub(crate) struct Root {
     directory: OwnedFd,
     /// Whether values live in memory, where a read never waits for a device.
     pub(crate) in_memory: bool,
+    /// Whether the filesystem keeps attributes beside a value.
+    pub(crate) keeps_attributes: bool,
     /// Cleared once the kernel turns out not to know `openat2`.
     can_resolve: AtomicBool,
     /// Cleared once the filesystem turns out not to know reads that refuse to wait.
@@ -69,6 +74,7 @@ impl Root {
         })?;
         let in_memory = is_in_memory(directory.as_fd());
         Ok(Self {
+            keeps_attributes: attributes::are_kept(directory.as_fd()),
             directory,
             in_memory,
             can_resolve: true.into(),

@@ -11,13 +11,14 @@ use std::{
     },
 };
 
-use leasehold_core::{Capability, Environment, Error, ErrorKind, Result};
+use leasehold_core::{Attributes, Capability, Environment, Error, ErrorKind, Result};
 use rustix::{
     fs::{self, AtFlags, FlockOperation, Mode, OFlags},
     io::Errno,
 };
 
 use crate::{
+    attributes,
     fault::{from_errno, removed},
     layout::{directory_at, own_directory, own_file},
     root::Root,
@@ -56,7 +57,7 @@ impl Area {
     /// Refuses filesystems whose modification times are too coarse to hold a version.
     fn check_times(self: &Arc<Self>) -> Result<()> {
         const ODD: u64 = 1_700_000_000_123_456_789;
-        let probe = Staged::create(self)?;
+        let probe = Staged::create(self, &Attributes::new())?;
         if probe.stamp(ODD)?.nanos == ODD {
             return Ok(());
         }
@@ -137,16 +138,18 @@ pub(crate) struct Staged {
 }
 
 impl Staged {
-    pub(crate) fn create(area: &Arc<Area>) -> Result<Self> {
+    /// An empty value with its attributes.
+    pub(crate) fn create(area: &Arc<Area>, attributes: &Attributes) -> Result<Self> {
         let name = area.next.fetch_add(1, Ordering::Relaxed).to_string();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = fs::openat(&area.directory, name.as_str(), flags, Mode::from_raw_mode(0o666)).map_err(
-            |errno| match errno {
-                Errno::NOENT => removed(),
-                errno => from_errno(errno),
-            },
-        )?;
-        Ok(Self { area: area.clone(), name, file, size: 0, published: false })
+        let mode = Mode::from_raw_mode(0o666) | attributes::mark(attributes);
+        let file = fs::openat(&area.directory, name.as_str(), flags, mode).map_err(|errno| match errno {
+            Errno::NOENT => removed(),
+            errno => from_errno(errno),
+        })?;
+        let staged = Self { area: area.clone(), name, file, size: 0, published: false };
+        attributes::write(staged.file.as_fd(), attributes)?;
+        Ok(staged)
     }
 
     /// Appends to the value.

@@ -45,6 +45,13 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
+    fn check_attributes(&self, options: &PutOptions) -> Result<()> {
+        if options.attributes.is_empty() || self.root.keeps_attributes {
+            return Ok(());
+        }
+        Err(Error::unsupported(Capability::Attributes))
+    }
+
     fn check_size(&self, size: u64) -> Result<()> {
         let limit = self.limits.value_bytes_max;
         if size > limit {
@@ -61,25 +68,25 @@ impl Fs {
         move |error| error.on(operation, key).at(self)
     }
 
-    async fn put_body(&self, key: Key, body: Body, precondition: Precondition) -> Result<Version> {
+    async fn put_body(&self, key: Key, body: Body, options: PutOptions) -> Result<Version> {
+        self.0.check_attributes(&options)?;
         if let Some(size) = body.size() {
             self.0.check_size(size)?;
         }
         match body.try_into_bytes() {
-            Ok(bytes) => self.put_bytes(key, bytes, precondition).await,
-            Err(stream) => self.put_stream(key, stream, precondition).await,
+            Ok(bytes) => self.put_bytes(key, bytes, options).await,
+            Err(stream) => self.put_stream(key, stream, options).await,
         }
     }
 
-    async fn put_bytes(&self, key: Key, bytes: Bytes, precondition: Precondition) -> Result<Version> {
+    async fn put_bytes(&self, key: Key, bytes: Bytes, options: PutOptions) -> Result<Version> {
         let owned = key.clone();
-        if bytes.len() <= INLINE_BYTES_MAX && (self.0.root.in_memory || precondition != Precondition::Absent)
-        {
-            let put = move |inner: &Inner, patience| inner.put(&owned, &bytes, &precondition, patience);
+        let absent = options.precondition == Precondition::Absent;
+        if bytes.len() <= INLINE_BYTES_MAX && (self.0.root.in_memory || !absent) {
+            let put = move |inner: &Inner, patience| inner.put(&owned, &bytes, &options, patience);
             return self.write_small(&key, put).await;
         }
-        let absent = precondition == Precondition::Absent;
-        let put = move |inner: &Inner| inner.put(&owned, &bytes, &precondition, Patience::Bounded);
+        let put = move |inner: &Inner| inner.put(&owned, &bytes, &options, Patience::Bounded);
         if absent {
             self.write_unlocked(put).await.and_then(done)
         } else {
@@ -88,10 +95,11 @@ impl Fs {
     }
 
     /// Writes chunk by chunk; what is staged goes away with the future.
-    async fn put_stream(&self, key: Key, body: Body, precondition: Precondition) -> Result<Version> {
+    async fn put_stream(&self, key: Key, body: Body, options: PutOptions) -> Result<Version> {
+        let PutOptions { precondition, attributes, .. } = options;
         let announced = body.size();
         let mut chunks = body.into_stream().fuse();
-        let mut staged = self.write_unlocked(Inner::stage).await?;
+        let mut staged = self.write_unlocked(move |inner| inner.stage(&attributes)).await?;
         loop {
             let mut gathered = Vec::new();
             let mut size = 0;
@@ -144,17 +152,19 @@ impl fmt::Display for Fs {
 #[async_trait]
 impl StorageAdapter for Fs {
     fn capabilities(&self) -> Capabilities {
-        let capabilities = Capabilities::none(self.0.limits)
+        let mut capabilities = Capabilities::none(self.0.limits)
             .with(Capability::Linearizable)
             .with(Capability::ConditionalPut)
             .with(Capability::ConditionalDelete)
             .with(Capability::UniqueVersions);
         // What is kept in memory does not survive a loss of power, whatever is synced.
         if self.0.durable && !self.0.root.in_memory {
-            capabilities.with(Capability::Durable)
-        } else {
-            capabilities
+            capabilities = capabilities.with(Capability::Durable);
         }
+        if self.0.root.keeps_attributes {
+            capabilities = capabilities.with(Capability::Attributes);
+        }
+        capabilities
     }
 
     async fn head(&self, key: &Key) -> Result<Option<Metadata>> {
@@ -176,7 +186,7 @@ impl StorageAdapter for Fs {
     }
 
     async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<Version> {
-        self.put_body(key.clone(), body, options.precondition).await.map_err(self.told("put", key))
+        self.put_body(key.clone(), body, options).await.map_err(self.told("put", key))
     }
 
     async fn delete(&self, key: &Key, options: DeleteOptions) -> Result<()> {

@@ -9,9 +9,11 @@ use std::{
     sync::Arc,
 };
 
-use leasehold_core::{Bytes, Error, ErrorKind, Key, Precondition, Result, Version, add_to};
+use leasehold_core::{
+    Attributes, Bytes, Error, ErrorKind, Key, Precondition, PutOptions, Result, Version, add_to,
+};
 use rustix::{
-    fs::{self, AtFlags},
+    fs::{self, AtFlags, Stat},
     io::Errno,
 };
 
@@ -50,9 +52,12 @@ impl Parent {
 enum Source<'a> {
     /// A value that was staged before the lock was taken.
     Staged(Staged, Stamp),
-    /// A value that depends on the one it replaces, and is staged under the lock.
-    Made(&'a mut dyn FnMut(Option<Stamp>) -> Result<Bytes>),
+    /// A value that depends on the one it replaces, and is staged under the lock, with its attributes.
+    Made(&'a mut Make<'a>),
 }
+
+/// Makes a value and its attributes from the file that is there.
+type Make<'a> = dyn FnMut(Option<&Stat>) -> Result<(Bytes, Attributes)> + 'a;
 
 impl Inner {
     /// Writes a value that is at hand. `None`: it would have to wait, and the caller has no patience.
@@ -60,26 +65,26 @@ impl Inner {
         &self,
         key: &Key,
         bytes: &Bytes,
-        precondition: &Precondition,
+        PutOptions { precondition, attributes, .. }: &PutOptions,
         patience: Patience,
     ) -> Result<Option<Version>> {
         // What takes long is done before the lock is taken: a sync, or a large value.
         let takes_long = (self.durable && !self.root.in_memory) || bytes.len() > INLINE_BYTES_MAX;
         if *precondition == Precondition::Absent || takes_long {
             self.check_early(key, precondition)?;
-            let mut staged = self.stage()?;
+            let mut staged = self.stage(attributes)?;
             staged.write(bytes)?;
             return self.publish(key, staged, precondition, patience);
         }
         let place = self.layout.names.place(key);
-        let mut make = |_| Ok(bytes.clone());
+        let mut make = |_: Option<&Stat>| Ok((bytes.clone(), attributes.clone()));
         let written = self.replace(key, &place, Source::Made(&mut make), precondition, patience)?;
         Ok(written.map(Stamp::version))
     }
 
     /// A new value in the making.
-    pub(crate) fn stage(&self) -> Result<Staged> {
-        Staged::create(&self.area()?)
+    pub(crate) fn stage(&self, attributes: &Attributes) -> Result<Staged> {
+        Staged::create(&self.area()?, attributes)
     }
 
     /// Makes a staged value the value of `key`, if the precondition holds.
@@ -114,10 +119,11 @@ impl Inner {
     pub(crate) fn increment(&self, key: &Key, delta: i64, patience: Patience) -> Result<Option<i64>> {
         let place = self.layout.names.place(key);
         let mut sum = 0;
-        let mut add = |current: Option<Stamp>| {
-            let number = current.map(|_| read::counter(&self.root, place.path())).transpose()?;
+        let mut add = |found: Option<&Stat>| {
+            let counter = found.map(|stat| read::counter(&self.root, place.path(), stat)).transpose()?;
+            let (number, attributes) = counter.unzip();
             sum = add_to(number.as_deref(), delta)?;
-            Ok(sum.to_string().into())
+            Ok((sum.to_string().into(), attributes.unwrap_or_default()))
         };
         let written = self.replace(key, &place, Source::Made(&mut add), &Precondition::None, patience)?;
         Ok(written.map(|_| sum))
@@ -128,8 +134,8 @@ impl Inner {
         if *precondition == Precondition::None {
             return Ok(());
         }
-        let metadata = read::head(&self.root, self.layout.names.place(key).path())?;
-        precondition.check(metadata.as_ref().map(|metadata| &metadata.version))
+        let version = read::version(&self.root, self.layout.names.place(key).path())?;
+        precondition.check(version.as_ref())
     }
 
     /// Removes a value. `None`: it would have to wait, and the caller has no patience.
@@ -221,7 +227,8 @@ impl Inner {
                 _ => Some(self.parent_or_make(place)?),
             };
             let Some(parent) = parent else { return precondition.check(None).map(|()| None) };
-            let current = current(parent.fd(self), place.file())?;
+            let found = find(parent.fd(self), place.file())?;
+            let current = found.as_ref().map(Stamp::of);
             check(precondition, current)?;
             // Above what is there, and above all that was deleted: a create without the lock may have drawn less.
             let floor = current.map_or(0, |current| current.nanos).max(held.deleted_up_to());
@@ -241,8 +248,9 @@ impl Inner {
                     (staged, *stamp)
                 }
                 Source::Made(make) => {
-                    made = self.stage()?;
-                    made.write(&make(current)?)?;
+                    let (bytes, attributes) = make(found.as_ref())?;
+                    made = self.stage(&attributes)?;
+                    made.write(&bytes)?;
                     let stamp = self.seal(&made, floor)?;
                     (&mut made, stamp)
                 }
@@ -314,13 +322,18 @@ impl Inner {
     }
 }
 
-/// The version of the value at `name`, `None` where there is none.
-fn current(directory: BorrowedFd<'_>, name: &str) -> Result<Option<Stamp>> {
+/// The file of the value at `name`, `None` where there is none.
+fn find(directory: BorrowedFd<'_>, name: &str) -> Result<Option<Stat>> {
     match fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(stat) => check_regular(&stat).map(|()| Some(Stamp::of(&stat))),
+        Ok(stat) => check_regular(&stat).map(|()| Some(stat)),
         Err(Errno::NOENT) => Ok(None),
         Err(errno) => Err(from_errno(errno)),
     }
+}
+
+/// The version of the value at `name`, `None` where there is none.
+fn current(directory: BorrowedFd<'_>, name: &str) -> Result<Option<Stamp>> {
+    Ok(find(directory, name)?.as_ref().map(Stamp::of))
 }
 
 /// [`Precondition::check`] on stamps: the common case costs no text.

@@ -2,11 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{path::Path, process::Command};
+#[path = "support/mounted.rs"]
+#[expect(dead_code, reason = "other tests mount other filesystems")]
+mod mounted;
+
+use std::path::Path;
 
 use leasehold_core::{ErrorKind, Store};
 use leasehold_fs::Fs;
-use tempfile::TempDir;
+use mounted::Mounted;
 
 async fn open(path: &Path) -> Store {
     Store::new(Fs::open(path).durable(false).await.unwrap())
@@ -19,43 +23,10 @@ async fn text(store: &Store, key: &str) -> Option<String> {
     }
 }
 
-/// A small filesystem in memory, for the length of a test; none where this user may not mount one.
-struct Mounted(TempDir);
-
-impl Mounted {
-    fn new(options: &str) -> Option<Self> {
-        let at = tempfile::tempdir().unwrap();
-        let done =
-            Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at.path()).output();
-        if !done.is_ok_and(|output| output.status.success()) {
-            eprintln!(
-                "NOTICE: this user may not mount a filesystem; the test of a full or read-only one is not run"
-            );
-            return None;
-        }
-        Some(Self(at))
-    }
-
-    fn remount(&self, options: &str) {
-        let done = Command::new("mount")
-            .args(["-o", &format!("remount,{options}")])
-            .arg(self.0.path())
-            .status()
-            .unwrap();
-        assert!(done.success());
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 #[tokio::test]
 async fn a_full_filesystem_refuses_and_loses_nothing() {
-    let Some(mounted) = Mounted::new("size=1m") else { return };
-    let store = open(mounted.0.path()).await;
+    let Some(mounted) = Mounted::new("tmpfs", "size=1m") else { return };
+    let store = open(mounted.path()).await;
     store.put("kept", "before").await.unwrap();
     let version = store.put("small", "s").await.unwrap();
     let large = vec![7_u8; 4 << 20];
@@ -75,10 +46,10 @@ async fn a_full_filesystem_refuses_and_loses_nothing() {
 
 #[tokio::test]
 async fn a_read_only_filesystem_is_read_and_refuses_writes() {
-    let Some(mounted) = Mounted::new("size=1m") else { return };
-    open(mounted.0.path()).await.put("a/b", "1").await.unwrap();
+    let Some(mounted) = Mounted::new("tmpfs", "size=1m") else { return };
+    open(mounted.path()).await.put("a/b", "1").await.unwrap();
     mounted.remount("ro");
-    let store = open(mounted.0.path()).await;
+    let store = open(mounted.path()).await;
     assert_eq!(text(&store, "a/b").await.as_deref(), Some("1"));
     assert_eq!(store.list("").await.unwrap().len(), 1);
     for error in [
@@ -94,8 +65,8 @@ async fn a_read_only_filesystem_is_read_and_refuses_writes() {
 
 #[tokio::test]
 async fn a_full_filesystem_can_be_emptied_through_the_store() {
-    let Some(mounted) = Mounted::new("size=1m") else { return };
-    let store = open(mounted.0.path()).await;
+    let Some(mounted) = Mounted::new("tmpfs", "size=1m") else { return };
+    let store = open(mounted.path()).await;
     let mut written = 0;
     let refused = loop {
         match store.put(format!("value-{written}"), vec![7_u8; 4096]).await {

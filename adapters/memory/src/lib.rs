@@ -44,7 +44,7 @@ impl Memory {
         self
     }
 
-    /// The same with room for `bytes` of values; past it a put is [`Full`](leasehold_core::ErrorKind::Full).
+    /// The same with room for `bytes` of values and their attributes; past it a put is [`Full`](leasehold_core::ErrorKind::Full).
     #[must_use]
     pub fn capacity_bytes(self, bytes: u64) -> Self {
         self.state.write().set_capacity(bytes);
@@ -87,6 +87,7 @@ impl StorageAdapter for Memory {
             .with(Capability::ConditionalDelete)
             .with(Capability::UniqueVersions)
             .with(Capability::AtomicBatch)
+            .with(Capability::Attributes)
     }
 
     async fn head(&self, key: &Key) -> Result<Option<Metadata>> {
@@ -100,7 +101,7 @@ impl StorageAdapter for Memory {
     async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<Version> {
         let told = |error: Error| error.on("put", key).at(self);
         let bytes = self.collect(body).await.map_err(told)?;
-        let written = self.write(key, Write::Put(bytes, options.precondition)).map_err(told)?;
+        let written = self.write(key, Write::Put(bytes, options)).map_err(told)?;
         Ok(written.expect("a put yields a version"))
     }
 
@@ -141,7 +142,7 @@ impl StorageAdapter for Memory {
             let told = |error: Error| error.on("batch", operation.key()).at(self);
             ready.push(match operation {
                 Operation::Put(key, body, options) => match self.collect(body).await {
-                    Ok(bytes) => Ok((key, Step::Write(Write::Put(bytes, options.precondition)))),
+                    Ok(bytes) => Ok((key, Step::Write(Write::Put(bytes, options)))),
                     Err(error) => Err(error.on("batch", &key).at(self)),
                 },
                 Operation::Get(key, options) => Ok((key, Step::Get(options))),

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, ops::Bound, time::SystemTime};
 
 use leasehold_core::{
-    Body, Bytes, Entry, Error, ErrorKind, GetOptions, Key, ListOptions, Lookup, Metadata, Object,
-    Precondition, Result, Version,
+    Attributes, Body, Bytes, Entry, Error, ErrorKind, GetOptions, Key, ListOptions, Lookup, Metadata, Object,
+    Precondition, PutOptions, Result, Version,
 };
 
 #[derive(Clone)]
@@ -18,18 +18,29 @@ pub(crate) struct State {
 #[derive(Clone)]
 struct Stored {
     bytes: Bytes,
+    attributes: Attributes,
     version: Version,
     modified: SystemTime,
 }
 
 impl Stored {
-    fn metadata(&self) -> Metadata {
+    /// What a list tells.
+    fn listed(&self) -> Metadata {
         Metadata::new(self.version.clone(), self.bytes.len() as u64).modified_at(self.modified)
+    }
+
+    fn metadata(&self) -> Metadata {
+        self.listed().attributes(self.attributes.clone())
+    }
+
+    /// What it takes of the store's room.
+    fn size(&self) -> u64 {
+        (self.bytes.len() + self.attributes.bytes()) as u64
     }
 }
 
 pub(crate) enum Write {
-    Put(Bytes, Precondition),
+    Put(Bytes, PutOptions),
     Delete(Precondition),
 }
 
@@ -59,12 +70,14 @@ impl State {
     /// Applies a write, or changes nothing. Returns the new version; none after a delete.
     pub(crate) fn apply(&mut self, key: &Key, write: Write, now: SystemTime) -> Result<Option<Version>> {
         let current = self.values.get(key);
-        let freed = current.map_or(0, |stored| stored.bytes.len() as u64);
+        let freed = current.map_or(0, Stored::size);
         let version = current.map(|stored| &stored.version);
         match write {
-            Write::Put(bytes, precondition) => {
+            Write::Put(bytes, PutOptions { precondition, attributes, .. }) => {
                 precondition.check(version)?;
-                let total = self.bytes - freed + bytes.len() as u64;
+                let version = Version::new((self.writes + 1).to_string());
+                let stored = Stored { bytes, attributes, version: version.clone(), modified: now };
+                let total = self.bytes - freed + stored.size();
                 if total > self.bytes_max {
                     let message =
                         format!("the store has room for {} bytes; delete something first", self.bytes_max);
@@ -72,8 +85,7 @@ impl State {
                 }
                 self.bytes = total;
                 self.writes += 1;
-                let version = Version::new(self.writes.to_string());
-                self.values.insert(key.clone(), Stored { bytes, version: version.clone(), modified: now });
+                self.values.insert(key.clone(), stored);
                 Ok(Some(version))
             }
             Write::Delete(precondition) => {
@@ -86,8 +98,11 @@ impl State {
     }
 
     pub(crate) fn increment(&mut self, key: &Key, delta: i64, now: SystemTime) -> Result<i64> {
-        let sum = leasehold_core::add_to(self.values.get(key).map(|stored| &*stored.bytes), delta)?;
-        self.apply(key, Write::Put(sum.to_string().into(), Precondition::None), now)?;
+        let current = self.values.get(key);
+        let sum = leasehold_core::add_to(current.map(|stored| &*stored.bytes), delta)?;
+        let kept = current.map(|stored| stored.attributes.clone()).unwrap_or_default();
+        let options = PutOptions::default().attributes(kept);
+        self.apply(key, Write::Put(sum.to_string().into(), options), now)?;
         Ok(sum)
     }
 
@@ -101,7 +116,7 @@ impl State {
             .range::<str, _>((start, Bound::Unbounded))
             .take_while(|(key, _)| key.starts_with(prefix))
             .take(entries_max)
-            .map(|(key, stored)| Entry::new(key.clone(), stored.metadata()))
+            .map(|(key, stored)| Entry::new(key.clone(), stored.listed()))
             .collect()
     }
 }

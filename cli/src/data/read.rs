@@ -45,10 +45,12 @@ impl Head {
             output::json(&described(&self.key, &metadata))?;
         } else {
             let modified = modified(&metadata).unwrap_or_else(|| "unknown".to_owned());
-            output::line(&format!(
-                "version:  {}\nsize:     {}\nmodified: {modified}",
-                metadata.version, metadata.size
-            ))?;
+            let mut lines =
+                format!("version:  {}\nsize:     {}\nmodified: {modified}", metadata.version, metadata.size);
+            for (name, value) in metadata.attributes.iter() {
+                lines.push_str(&format!("\nattribute {name}: {value}"));
+            }
+            output::line(&lines)?;
         }
         Ok(())
     }
@@ -107,10 +109,14 @@ fn modified(metadata: &Metadata) -> Option<String> {
 }
 
 fn described(key: &str, metadata: &Metadata) -> Value {
-    json!({
+    let mut described = json!({
         "key": key,
         "version": metadata.version.as_str(),
         "size": metadata.size,
         "modified": modified(metadata),
-    })
+    });
+    if !metadata.attributes.is_empty() {
+        described["attributes"] = metadata.attributes.iter().collect();
+    }
+    described
 }

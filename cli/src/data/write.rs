@@ -1,7 +1,7 @@
 //! Writing: `put`, `cas`, `incr`, `del`.
 
 use clap::Args;
-use leasehold::{Precondition, Store, Value, Version};
+use leasehold::{Attributes, Precondition, Store, Value, Version};
 use serde_json::json;
 
 use crate::{
@@ -41,6 +41,9 @@ pub(crate) struct Put {
     /// The value: TEXT, @FILE, or - for stdin
     #[arg(allow_negative_numbers = true)]
     value: Option<String>,
+    /// Keep a named text beside the value, such as content-type=text/html; repeat it for more. The next put replaces all
+    #[arg(long = "attribute", value_name = "NAME=VALUE")]
+    attributes: Vec<String>,
     /// Only if the key does not exist
     #[arg(long, conflicts_with = "if_match")]
     if_absent: bool,
@@ -58,18 +61,35 @@ pub(crate) struct Put {
 impl Put {
     pub(super) async fn run(self, store: &Store) -> Result<(), Failure> {
         check_key(&self.key, self.force)?;
+        let attributes = attributes(&self.attributes)?;
         let body = Input::or_stdin(self.value.as_deref())?.body().await?;
         let precondition = match self.if_match {
             Some(version) => Precondition::Matches(Version::new(version)),
             None if self.if_absent => Precondition::Absent,
             None => Precondition::None,
         };
-        let version = store.put(&self.key, body).precondition(precondition).await?;
+        let version = store.put(&self.key, body).precondition(precondition).attributes(attributes).await?;
         answer(match self.json {
             true => output::json(&json!({"key": self.key, "version": version.as_str()})),
             false => output::line(version.as_str()),
         })
     }
+}
+
+fn attributes(pairs: &[String]) -> Result<Attributes, Failure> {
+    let mut attributes = Attributes::new();
+    for pair in pairs {
+        let Some((name, value)) = pair.split_once('=') else {
+            return Err(Failure::usage(format!("--attribute takes NAME=VALUE, and {pair:?} has no \"=\"")));
+        };
+        if attributes.get(name).is_some() {
+            return Err(Failure::usage(format!(
+                "the attribute {name:?} is given twice; a value has one of each name"
+            )));
+        }
+        attributes.insert(name, value)?;
+    }
+    Ok(attributes)
 }
 
 #[derive(Args, Debug)]

@@ -10,9 +10,9 @@ use std::{
 };
 
 use leasehold_core::{
-    BatchOptions, Body, BoxStream, Bytes, Capabilities, Capability, DeleteOptions, Entry, Error, GetOptions,
-    Key, ListOptions, Lookup, Metadata, Object, Operation, Outcome, Precondition, PutOptions, Result,
-    StorageAdapter, Version, async_trait,
+    Attributes, BatchOptions, Body, BoxStream, Bytes, Capabilities, Capability, DeleteOptions, Entry, Error,
+    GetOptions, Key, ListOptions, Lookup, Metadata, Object, Operation, Outcome, Precondition, PutOptions,
+    Result, StorageAdapter, Version, async_trait,
 };
 use parking_lot::Mutex;
 
@@ -107,6 +107,7 @@ impl StorageAdapter for Broken {
         let capabilities = self.inner.capabilities();
         match self.flaw {
             Flaw::IgnoresWhatItDoesNotClaim => capabilities.without(Capability::ConditionalPut),
+            Flaw::IgnoresAttributes => capabilities.without(Capability::Attributes),
             _ => capabilities,
         }
     }
@@ -157,6 +158,11 @@ impl StorageAdapter for Broken {
             }
             Flaw::ContentVersions => return self.put_by_content(key, body, condition).await,
             Flaw::WritesBehind if *condition == Precondition::None => return self.put_later(key, body).await,
+            Flaw::ForgetsAttributes | Flaw::IgnoresAttributes => options.attributes = Attributes::new(),
+            Flaw::MergesAttributes => return flawed::merges_attributes(inner, key, body, options).await,
+            Flaw::WritesAttributesApart => {
+                return flawed::writes_attributes_apart(inner, key, body, options).await;
+            }
             Flaw::CachesReads => drop(self.read.lock().remove(key)),
             Flaw::KeepsLocks => return self.put_locked(key, body, options).await,
             Flaw::FilesHaveNoChildren if flawed::is_beside_a_file(inner, key).await? => {
@@ -193,6 +199,10 @@ impl StorageAdapter for Broken {
         let key = &self.key(key)?;
         match self.flaw {
             Flaw::LosesIncrements => flawed::loses_increments(&*self.inner, key, delta).await,
+            Flaw::IncrementsWithoutAttributes => {
+                let sum = self.inner.increment(key, delta).await?;
+                self.inner.put(key, sum.to_string().into(), PutOptions::default()).await.map(|_| sum)
+            }
             Flaw::WrapsIncrements => flawed::wraps_increments(&*self.inner, key, delta).await,
             Flaw::CachesReads => {
                 self.read.lock().remove(key);
@@ -206,7 +216,11 @@ impl StorageAdapter for Broken {
         match self.flaw {
             Flaw::ClaimsAtomicBatches => flawed::one_by_one(&*self.inner, operations, options).await,
             // The flaw is in the verbs, and batches go through them.
-            Flaw::IgnoresWhatItDoesNotClaim => flawed::one_by_one(self, operations, options).await,
+            Flaw::IgnoresWhatItDoesNotClaim | Flaw::IgnoresAttributes | Flaw::ForgetsAttributes
+                if !options.atomic =>
+            {
+                flawed::one_by_one(self, operations, options).await
+            }
             _ => {
                 let mut results = self.inner.batch(operations, options).await;
                 match self.flaw {

@@ -40,6 +40,42 @@ pub(super) async fn writes_in_two_steps(
     inner.put(key, bytes.into(), PutOptions::default()).await
 }
 
+/// With the attributes of the value before that this one has not.
+pub(super) async fn merges_attributes(
+    inner: &dyn StorageAdapter,
+    key: &Key,
+    body: Body,
+    mut options: PutOptions,
+) -> Result<Version> {
+    let mut merged = inner.head(key).await?.map(|metadata| metadata.attributes).unwrap_or_default();
+    for (name, value) in options.attributes.iter() {
+        merged.insert(name, value)?;
+    }
+    options.attributes = merged;
+    inner.put(key, body, options).await
+}
+
+/// The value, and only then what belongs beside it.
+pub(super) async fn writes_attributes_apart(
+    inner: &dyn StorageAdapter,
+    key: &Key,
+    body: Body,
+    options: PutOptions,
+) -> Result<Version> {
+    let bytes = body.bytes().await?;
+    let version = inner.put(key, bytes.clone().into(), options.precondition.into()).await?;
+    if options.attributes.is_empty() {
+        return Ok(version);
+    }
+    pause().await;
+    let amended = PutOptions::from(Precondition::Matches(version.clone())).attributes(options.attributes);
+    match inner.put(key, bytes.into(), amended).await {
+        // Overtaken: the value has gone, and what was beside it.
+        Err(error) if error.is_conflict() => Ok(version),
+        done => done,
+    }
+}
+
 pub(super) fn content_version(bytes: &[u8]) -> Version {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);

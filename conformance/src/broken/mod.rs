@@ -65,6 +65,16 @@ pub enum Flaw {
     FilesHaveNoChildren,
     /// Keeps its lock when a put is dropped.
     KeepsLocks,
+    /// Claims attributes and forgets them.
+    ForgetsAttributes,
+    /// Keeps the attributes of the write before where a put has none of that name.
+    MergesAttributes,
+    /// Writes the value, and then the attributes.
+    WritesAttributesApart,
+    /// Replaces what it increments by a value without attributes.
+    IncrementsWithoutAttributes,
+    /// Does not claim attributes and ignores them.
+    IgnoresAttributes,
 }
 
 impl Flaw {
@@ -125,6 +135,26 @@ impl Flaw {
         (Self::FoldsCase, &["keys_that_look_alike_are_different"]),
         (Self::FilesHaveNoChildren, &["a_key_and_keys_below_it_coexist_in_every_order"]),
         (Self::KeepsLocks, &["a_dropped_stream_leaves_the_old_value"]),
+        (
+            Self::ForgetsAttributes,
+            &[
+                "attributes_come_back_from_every_read",
+                "batches_carry_attributes",
+                "a_large_stream_carries_its_attributes",
+                "the_longest_attributes_fit",
+                "standard_and_other_names_stand_side_by_side",
+            ],
+        ),
+        (
+            Self::MergesAttributes,
+            &[
+                "a_put_replaces_all_attributes_and_one_without_removes_them",
+                "attributes_and_value_come_from_one_write",
+            ],
+        ),
+        (Self::WritesAttributesApart, &["attributes_and_value_come_from_one_write"]),
+        (Self::IncrementsWithoutAttributes, &["increments_keep_attributes"]),
+        (Self::IgnoresAttributes, &["attributes_that_are_not_claimed_are_refused"]),
     ];
 
     /// A store in memory with this flaw.

@@ -135,7 +135,7 @@ async fn a_bad_entry_does_not_spoil_the_others(trial: Trial) -> Check {
 }
 
 async fn operations_on_one_key_run_in_the_order_given(trial: Trial) -> Check {
-    for _ in 0..10 {
+    for _ in 0..trial.rounds(10) {
         let operations = vec![
             get("k")?,
             put("k", "1")?,
@@ -165,21 +165,23 @@ async fn operations_on_one_key_run_in_the_order_given(trial: Trial) -> Check {
         ];
         ensure_eq!(seen, wanted, "operations on one key");
     }
-    let last = (0..100).map(|number| put("k", &number.to_string())).collect::<Check<_>>()?;
-    run(&trial, last).await?;
-    holds(trial.store(), "k", Some(b"99")).await
+    let last = trial.rounds(100) - 1;
+    let puts = (0..=last).map(|number| put("k", &number.to_string())).collect::<Check<_>>()?;
+    run(&trial, puts).await?;
+    holds(trial.store(), "k", Some(last.to_string().as_bytes())).await
 }
 
 async fn a_batch_of_a_thousand_is_done_entry_by_entry(trial: Trial) -> Check {
+    let count = trial.rounds(1000);
     let puts =
-        (0..1000).map(|number| put(&format!("k/{number}"), &format!("v{number}"))).collect::<Check<_>>()?;
+        (0..count).map(|number| put(&format!("k/{number}"), &format!("v{number}"))).collect::<Check<_>>()?;
     for result in run(&trial, puts).await? {
         result?;
     }
-    let gets = (0..1000).rev().map(|number| get(&format!("k/{number}"))).collect::<Check<_>>()?;
+    let gets = (0..count).rev().map(|number| get(&format!("k/{number}"))).collect::<Check<_>>()?;
     let seen = all_told(run(&trial, gets).await?).await?;
     for (position, seen) in seen.into_iter().enumerate() {
-        ensure_eq!(seen, format!("got v{}", 999 - position), "entry {position} of a thousand");
+        ensure_eq!(seen, format!("got v{}", count - 1 - position), "entry {position} of a thousand");
     }
     Ok(())
 }
@@ -236,7 +238,7 @@ async fn a_conditional_delete_in_a_batch_takes_only_its_version(trial: Trial) ->
 
 async fn racing_batches_have_one_winner_for_each_key(trial: Trial) -> Check {
     let handles = trial.handles(4).await?;
-    for round in 0..10 {
+    for round in 0..trial.rounds(10) {
         let mut contenders = Vec::new();
         for writer in 0..8 {
             let mut operations = (0..10)
@@ -329,16 +331,19 @@ async fn an_atomic_batch_is_seen_at_one_moment(trial: Trial) -> Check {
         atomic::{AtomicBool, Ordering},
     };
     let handles = trial.handles(3).await?;
-    // The writers go on until the reader has looked often enough.
+    // The writers go on until the reader has looked often enough, and seen enough of what they do.
+    let looks = trial.rounds(80);
     let done = Arc::new(AtomicBool::new(false));
     race_all((0..3).map(|client| {
         let (store, done) = (handles[client].clone(), done.clone());
         async move {
+            let (mut last, mut changes) = (String::new(), 0);
             for round in 0.. {
                 if done.load(Ordering::SeqCst) {
                     break;
                 }
-                done.fetch_or(client == 2 && round == 80, Ordering::SeqCst);
+                let enough = round >= looks && changes >= looks / 4 || round >= 50 * looks;
+                done.fetch_or(client == 2 && enough, Ordering::SeqCst);
                 let text = format!("{client}-{round}");
                 let operations = match client {
                     0 | 1 => vec![put("a", &text)?, put("b", &text)?, put("c", &text)?],
@@ -348,6 +353,8 @@ async fn an_atomic_batch_is_seen_at_one_moment(trial: Trial) -> Check {
                 let whole = seen[0] == seen[1] && seen[1] == seen[2];
                 done.fetch_or(!whole, Ordering::SeqCst);
                 ensure!(whole, "half of an atomic batch was seen: {seen:?}");
+                changes += usize::from(seen[0] != last);
+                last.clone_from(&seen[0]);
                 tokio::task::yield_now().await;
             }
             Ok(())
@@ -359,7 +366,7 @@ async fn an_atomic_batch_is_seen_at_one_moment(trial: Trial) -> Check {
 
 async fn of_racing_atomic_batches_one_wins_whole(trial: Trial) -> Check {
     let handles = trial.handles(4).await?;
-    for round in 0..20 {
+    for round in 0..trial.rounds(20) {
         let mut contenders = Vec::new();
         for writer in 0..8_usize {
             // Neighbours overlap in one key each.

@@ -89,7 +89,7 @@ async fn a_dropped_put_leaves_a_whole_value(trial: Trial) -> Check {
     let (store, other) = (trial.store(), trial.another().await?);
     let mut random = trial.random();
     store.put("k", pattern(0, 100)).await?;
-    for id in 1..150 {
+    for id in 1..trial.rounds(150) as u64 {
         let bytes = pattern(id, random.usize(16..200_000));
         let body = if random.bool() { bytes.into() } else { hesitant(bytes, 20_000) };
         cut_off(store.put("k", body).into_future(), random.u32(..8)).await;
@@ -109,7 +109,7 @@ async fn dropped_writes_leave_the_store_usable(trial: Trial) -> Check {
     let handles = trial.handles(2).await?;
     let mut random = trial.random();
     let conditional = trial.claims(Capability::ConditionalPut) && trial.claims(Capability::ConditionalDelete);
-    for round in 0..60 {
+    for round in 0..trial.rounds(60) {
         let store = &handles[round % 2];
         let version = store.put("dir/k", "start").await?;
         let polls = random.u32(..4);
@@ -160,7 +160,7 @@ async fn a_dropped_increment_counts_once_or_not_at_all(trial: Trial) -> Check {
     let (store, other) = (trial.store(), trial.another().await?);
     let mut random = trial.random();
     let (mut least, mut most) = (0, 0);
-    for _ in 0..100 {
+    for _ in 0..trial.rounds(100) {
         if let Some(done) = cut_off(store.increment("n", 1), random.u32(..4)).await {
             done?;
             least += 1;
@@ -176,7 +176,7 @@ async fn a_dropped_increment_counts_once_or_not_at_all(trial: Trial) -> Check {
 async fn a_dropped_batch_leaves_whole_entries(trial: Trial) -> Check {
     let (store, other) = (trial.store(), trial.another().await?);
     let mut random = trial.random();
-    for id in 0..40 {
+    for id in 0..trial.rounds(40) as u64 {
         let sizes = [random.usize(16..3000), 16, random.usize(16..50_000)];
         let values = ["a", "b/c", "d"].into_iter().zip(sizes).map(|(key, size)| (key, pattern(id, size)));
         cut_off(store.put_many(values), random.u32(..5)).await;

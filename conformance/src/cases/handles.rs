@@ -29,7 +29,7 @@ async fn an_acknowledged_put_is_read_by_every_verb(trial: Trial) -> Check {
 
 async fn an_acknowledged_put_is_read_through_another_handle(trial: Trial) -> Check {
     let (store, other) = (trial.store(), trial.another().await?);
-    for number in 0..20 {
+    for number in 0..trial.rounds(20) {
         let text = format!("value {number}");
         let key = format!("k{}", number % 3);
         let version = store.put(&key, text.as_str()).await?;
@@ -50,7 +50,7 @@ async fn an_acknowledged_put_is_read_through_another_handle(trial: Trial) -> Che
 
 async fn an_acknowledged_delete_is_seen_through_another_handle(trial: Trial) -> Check {
     let (store, other) = (trial.store(), trial.another().await?);
-    for _ in 0..20 {
+    for _ in 0..trial.rounds(20) {
         store.put("k", "v").await?;
         holds(&other, "k", Some(b"v")).await?;
         store.delete("k").await?;
@@ -61,7 +61,7 @@ async fn an_acknowledged_delete_is_seen_through_another_handle(trial: Trial) -> 
 
 async fn handles_that_take_turns_never_read_an_older_value(trial: Trial) -> Check {
     let handles = trial.handles(3).await?;
-    for number in 0..150_usize {
+    for number in 0..trial.rounds(150) {
         let text = number.to_string();
         handles[number % 3].put("k", text.as_str()).await?;
         for next in [number + 1, number + 2] {
@@ -75,11 +75,12 @@ async fn handles_that_take_turns_never_read_an_older_value(trial: Trial) -> Chec
 async fn a_value_seen_by_one_reader_is_seen_by_all_later_ones(trial: Trial) -> Check {
     let handles = trial.handles(4).await?;
     handles[0].put("k", "0").await?;
+    let last = trial.rounds(150) as u64;
     let highest = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     race_all(handles.into_iter().enumerate().map(|(client, store)| {
         let highest = highest.clone();
         async move {
-            for number in 1..=150_u64 {
+            for number in 1..=last {
                 if client == 0 {
                     store.put("k", number.to_string()).await?;
                     continue;
@@ -100,7 +101,7 @@ async fn a_value_seen_by_one_reader_is_seen_by_all_later_ones(trial: Trial) -> C
 
 async fn a_list_shows_what_was_acknowledged_before_it(trial: Trial) -> Check {
     let (store, other) = (trial.store(), trial.another().await?);
-    for number in 0..60 {
+    for number in 0..trial.rounds(60) {
         let key = format!("k/{number:03}");
         store.put(&key, "v").await?;
         let last = other.list("k/").await?.pop().map(|entry| entry.key.to_string());
@@ -110,7 +111,7 @@ async fn a_list_shows_what_was_acknowledged_before_it(trial: Trial) -> Check {
 }
 
 async fn handles_that_begin_at_the_same_moment_all_work(trial: Trial) -> Check {
-    for round in 0..25 {
+    for round in 0..trial.rounds(25) {
         // What a handle prepares at its first write, it prepares beside the others.
         let mut handles = trial.handles(9).await?;
         handles.remove(0);

@@ -38,11 +38,14 @@ async fn weird_keys_hold_values_of_their_own(trial: Trial) -> Check {
     let listed: Vec<String> = other.list("").await?.into_iter().map(|entry| entry.key.to_string()).collect();
     let wanted: BTreeSet<String> = WEIRD.iter().map(|key| key.to_string()).collect();
     ensure_eq!(listed, Vec::from_iter(wanted), "the list of weird keys");
+    let listed_every = WEIRD.len() / trial.rounds(WEIRD.len());
     for (number, key) in WEIRD.iter().enumerate() {
         other.delete(*key).await?;
         ensure!(store.head(*key).await?.is_none(), "{key:?} is still there after its delete");
         let left = WEIRD.len() - number - 1;
-        ensure_eq!(store.list("").await?.len(), left, "the keys left after the delete of {key:?}");
+        if left.is_multiple_of(listed_every) {
+            ensure_eq!(store.list("").await?.len(), left, "the keys left after the delete of {key:?}");
+        }
     }
     Ok(())
 }
@@ -99,7 +102,8 @@ async fn a_key_and_keys_below_it_coexist_in_every_order(trial: Trial) -> Check {
     let store = trial.store();
     let keys = ["a", "a/b", "a/b/c", "a/d"];
     let orders = orders(keys.len());
-    for (number, created) in orders.iter().enumerate() {
+    let every = orders.len() / trial.rounds(orders.len());
+    for (number, created) in orders.iter().enumerate().step_by(every) {
         let deleted = &orders[(number * 7) % orders.len()];
         let mut there = BTreeSet::new();
         for (step, key) in

@@ -1,6 +1,7 @@
 //! The table of cases, one file for each family of promises.
 
 mod absence;
+mod attributes;
 mod batches;
 mod cancellation;
 mod conditions;
@@ -25,7 +26,7 @@ use crate::Case;
 
 /// Every case, grouped by family.
 pub fn cases() -> Vec<Case> {
-    let families: [&[Case]; 19] = [
+    let families: [&[Case]; 20] = [
         handles::CASES,
         values::CASES,
         streams::CASES,
@@ -35,6 +36,7 @@ pub fn cases() -> Vec<Case> {
         races::CASES,
         absence::CASES,
         versions::CASES,
+        attributes::CASES,
         keys::CASES,
         lists::CASES,
         batches::CASES,

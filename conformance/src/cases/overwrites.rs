@@ -30,7 +30,10 @@ pub(super) const CASES: &[Case] = &[
 const LONGEST: Duration = Duration::from_secs(4);
 
 /// How often the readers look at least, all together.
-const LOOKS: u64 = 300;
+const LOOKS: usize = 300;
+
+/// How often each writer writes at least.
+const WRITES: usize = 120;
 
 type Task = BoxFuture<'static, Check>;
 
@@ -38,11 +41,11 @@ type Task = BoxFuture<'static, Check>;
 async fn overwritten(
     trial: &Trial,
     sizes: &'static [usize],
-    rounds: u64,
     deletes: bool,
     look: fn(Store) -> BoxFuture<'static, Check>,
 ) -> Check {
     let handles = trial.handles(4).await?;
+    let (rounds, looks_min) = (trial.rounds(WRITES) as u64, trial.rounds(LOOKS) as u64);
     handles[0].put("k", pattern(0, sizes[0])).await?;
     let done = Arc::new(AtomicBool::new(false));
     let looks = Arc::new(AtomicU64::new(0));
@@ -51,7 +54,7 @@ async fn overwritten(
         Box::pin(async move {
             let started = SystemClock.monotonic();
             for round in 0.. {
-                let enough = round >= rounds && looks.load(Ordering::SeqCst) >= LOOKS;
+                let enough = round >= rounds && looks.load(Ordering::SeqCst) >= looks_min;
                 if enough || done.load(Ordering::SeqCst) {
                     break;
                 }
@@ -88,7 +91,7 @@ async fn overwritten(
 }
 
 async fn readers_see_whole_values_while_writers_overwrite(trial: Trial) -> Check {
-    overwritten(&trial, &[16, 60_000, 300, 250_000, 4096], 120, false, |store| {
+    overwritten(&trial, &[16, 60_000, 300, 250_000, 4096], false, |store| {
         Box::pin(async move {
             if let Some(bytes) = value(&store, "k").await? {
                 let seen = check_pattern(&bytes);
@@ -101,7 +104,7 @@ async fn readers_see_whole_values_while_writers_overwrite(trial: Trial) -> Check
 }
 
 async fn an_overwritten_key_never_seems_absent(trial: Trial) -> Check {
-    overwritten(&trial, &[16, 30_000], 120, false, |store| {
+    overwritten(&trial, &[16, 30_000], false, |store| {
         Box::pin(async move {
             ensure!(store.head("k").await?.is_some(), "head finds nothing while the key is overwritten");
             ensure!(store.get("k").await?.is_some(), "get finds nothing while the key is overwritten");
@@ -113,7 +116,7 @@ async fn an_overwritten_key_never_seems_absent(trial: Trial) -> Check {
 }
 
 async fn a_range_read_while_writers_overwrite_comes_from_one_value(trial: Trial) -> Check {
-    overwritten(&trial, &[60_000, 100_000], 120, false, |store| {
+    overwritten(&trial, &[60_000, 100_000], false, |store| {
         Box::pin(async move {
             // The header says how long the value is that it came from; the metadata must agree.
             if let Some(object) = store.get("k").range(ByteRange::Bounded(8, 16)).await? {
@@ -128,7 +131,7 @@ async fn a_range_read_while_writers_overwrite_comes_from_one_value(trial: Trial)
 }
 
 async fn readers_see_whole_values_while_they_come_and_go(trial: Trial) -> Check {
-    overwritten(&trial, &[16, 60_000, 5000], 120, true, |store| {
+    overwritten(&trial, &[16, 60_000, 5000], true, |store| {
         Box::pin(async move {
             if let Some(bytes) = value(&store, "k").await? {
                 let seen = check_pattern(&bytes);

@@ -62,10 +62,10 @@ async fn contest(handles: &[Store], key: &str, precondition: Precondition) -> Ch
 
 async fn of_racing_creates_exactly_one_wins(trial: Trial) -> Check {
     let handles = trial.handles(HANDLES).await?;
-    for round in 0..25 {
+    for round in 0..trial.rounds(25) {
         contest(&handles, &format!("round/{round}"), Precondition::Absent).await?;
     }
-    for _ in 0..10 {
+    for _ in 0..trial.rounds(10) {
         handles[0].delete("again").await?;
         contest(&handles, "again", Precondition::Absent).await?;
     }
@@ -74,7 +74,7 @@ async fn of_racing_creates_exactly_one_wins(trial: Trial) -> Check {
 
 async fn of_racing_updates_exactly_one_wins(trial: Trial) -> Check {
     let handles = trial.handles(HANDLES).await?;
-    for _ in 0..35 {
+    for _ in 0..trial.rounds(35) {
         let version = handles[0].put("k", "before").await?;
         contest(&handles, "k", Precondition::Matches(version)).await?;
     }
@@ -83,7 +83,7 @@ async fn of_racing_updates_exactly_one_wins(trial: Trial) -> Check {
 
 async fn of_racing_conditional_deletes_exactly_one_wins(trial: Trial) -> Check {
     let handles = trial.handles(HANDLES).await?;
-    for _ in 0..25 {
+    for _ in 0..trial.rounds(25) {
         let version = handles[0].put("k", "v").await?;
         let results = race((0..WRITERS).map(|writer| {
             let (store, version) = (handles[writer % HANDLES].clone(), version.clone());
@@ -99,7 +99,7 @@ async fn of_racing_conditional_deletes_exactly_one_wins(trial: Trial) -> Check {
 
 async fn of_a_racing_update_and_delete_exactly_one_wins(trial: Trial) -> Check {
     let handles = trial.handles(HANDLES).await?;
-    for _ in 0..40 {
+    for _ in 0..trial.rounds(40) {
         let version = handles[0].put("k", "before").await?;
         let results = race((0..8).map(|writer| {
             let (store, version) = (handles[writer % HANDLES].clone(), version.clone());
@@ -124,7 +124,7 @@ async fn of_a_racing_update_and_delete_exactly_one_wins(trial: Trial) -> Check {
 
 async fn a_blind_put_is_never_lost_to_a_conditional_one(trial: Trial) -> Check {
     let handles = trial.handles(HANDLES).await?;
-    for round in 0..40 {
+    for round in 0..trial.rounds(40) {
         let version = handles[0].put("k", "before").await?;
         if round % 2 == 0 {
             handles[0].delete("k").await?;
@@ -151,13 +151,14 @@ async fn a_blind_put_is_never_lost_to_a_conditional_one(trial: Trial) -> Check {
 
 async fn racing_creates_on_many_keys_have_one_winner_each(trial: Trial) -> Check {
     let handles = trial.handles(HANDLES).await?;
+    let keys = trial.rounds(40);
     let results = race((0..8_usize).map(|writer| {
         let store = handles[writer % HANDLES].clone();
         async move {
             let mut won = Vec::new();
-            for step in 0..40_usize {
+            for step in 0..keys {
                 // Everybody goes through the keys in another order.
-                let key = (step * (2 * writer + 1)) % 40;
+                let key = (step * (2 * writer + 1)) % keys;
                 match store.put(format!("d{}/k{key}", key % 5), format!("{writer}")).if_absent().await {
                     Ok(_) => won.push(key),
                     Err(error) if error.is_conflict() => {}
@@ -168,7 +169,7 @@ async fn racing_creates_on_many_keys_have_one_winner_each(trial: Trial) -> Check
         }
     }))
     .await?;
-    let mut owner = [None; 40];
+    let mut owner = vec![None; keys];
     for (writer, won) in results.into_iter().enumerate() {
         for key in won? {
             ensure!(owner[key].is_none(), "{writer} and {:?} both created key {key}", owner[key]);
@@ -188,11 +189,11 @@ async fn a_key_that_is_created_and_deleted_by_many_has_one_owner_at_a_time(trial
         atomic::{AtomicUsize, Ordering},
     };
     let handles = trial.handles(HANDLES).await?;
-    let inside = Arc::new(AtomicUsize::new(0));
+    let (inside, attempts) = (Arc::new(AtomicUsize::new(0)), trial.rounds(25));
     let results = race((0..8_usize).map(|writer| {
         let (store, inside) = (handles[writer % HANDLES].clone(), inside.clone());
         async move {
-            for _ in 0..25 {
+            for _ in 0..attempts {
                 match store.put("lock", format!("{writer}")).if_absent().await {
                     Ok(version) => {
                         let others = inside.fetch_add(1, Ordering::SeqCst);

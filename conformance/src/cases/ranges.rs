@@ -75,7 +75,7 @@ async fn a_range_of_a_large_value_yields_exactly_its_bytes(trial: Trial) -> Chec
     let (size, mut random) = (2 << 20, trial.random());
     let written = pattern(1, size);
     store.put("k", written.clone()).await?;
-    for _ in 0..30 {
+    for _ in 0..trial.rounds(30) {
         let start = random.usize(..size);
         let end = random.usize(start..=size);
         let object = store.get("k").range(start as u64..end as u64).await?;

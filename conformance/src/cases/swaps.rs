@@ -44,7 +44,7 @@ async fn compare_and_swap_takes_values_and_absence(trial: Trial) -> Check {
 
 async fn of_racing_swaps_from_one_value_exactly_one_wins(trial: Trial) -> Check {
     let handles = trial.handles(4).await?;
-    for round in 0..20_usize {
+    for round in 0..trial.rounds(20) {
         let (from, to) = (round.checked_sub(1).map(|last| last.to_string()), round.to_string());
         let done = race_all((0..8_usize).map(|client| {
             let (store, from, to) = (handles[client % 4].clone(), from.clone(), to.clone());
@@ -64,17 +64,18 @@ fn plus_one(current: Option<Bytes>) -> leasehold_core::Result<Option<Bytes>> {
 
 async fn updates_under_contention_lose_nothing(trial: Trial) -> Check {
     let handles = trial.handles(4).await?;
+    let steps = trial.rounds(50);
     race_all((0..8_usize).map(|client| {
         let store = handles[client % 4].clone();
         async move {
-            for _ in 0..50 {
+            for _ in 0..steps {
                 store.update("n", plus_one).await?;
             }
             Ok(())
         }
     }))
     .await?;
-    holds(&handles[1], "n", Some(b"400")).await
+    holds(&handles[1], "n", Some((8 * steps).to_string().as_bytes())).await
 }
 
 async fn an_update_can_create_change_and_delete(trial: Trial) -> Check {
@@ -100,10 +101,11 @@ async fn an_update_can_create_change_and_delete(trial: Trial) -> Check {
 
 async fn json_updates_under_contention_lose_nothing(trial: Trial) -> Check {
     let handles = trial.handles(4).await?;
+    let steps = trial.rounds(20);
     race_all((0..4_usize).map(|client| {
         let store = handles[client].clone();
         async move {
-            for step in 0..20 {
+            for step in 0..steps {
                 store
                     .update_json("set", |seen: Option<Vec<String>>| {
                         let mut all = seen.unwrap_or_default();
@@ -120,7 +122,7 @@ async fn json_updates_under_contention_lose_nothing(trial: Trial) -> Check {
     let mut all: Vec<String> = object.json().await?;
     all.sort_unstable();
     all.dedup();
-    ensure_eq!(all.len(), 80, "the entries that are left");
+    ensure_eq!(all.len(), 4 * steps, "the entries that are left");
     Ok(())
 }
 

@@ -65,11 +65,11 @@ async fn a_value_can_grow_and_shrink(trial: Trial) -> Check {
 
 async fn racing_puts_leave_one_whole_value(trial: Trial) -> Check {
     let handles = trial.handles(4).await?;
-    for round in 0..20_u64 {
+    for round in 0..trial.rounds(20) {
         race_all((0..8_u64).map(|writer| {
             let store = handles[writer as usize % 4].clone();
             async move {
-                let size = 16 + (writer as usize * 7919 + round as usize * 131) % 60_000;
+                let size = 16 + (writer as usize * 7919 + round * 131) % 60_000;
                 store.put("k", pattern(writer, size)).await?;
                 Ok(())
             }
@@ -84,7 +84,8 @@ async fn racing_puts_leave_one_whole_value(trial: Trial) -> Check {
 
 async fn many_keys_written_at_once_keep_their_own_values(trial: Trial) -> Check {
     let handles = trial.handles(4).await?;
-    race_all((0..40_u64).map(|writer| {
+    let writers = trial.rounds(40);
+    race_all((0..writers as u64).map(|writer| {
         let store = handles[writer as usize % 4].clone();
         async move {
             for round in 0..5 {
@@ -97,6 +98,6 @@ async fn many_keys_written_at_once_keep_their_own_values(trial: Trial) -> Check 
         }
     }))
     .await?;
-    ensure_eq!(trial.store().list("d/").await?.len(), 40, "the number of keys");
+    ensure_eq!(trial.store().list("d/").await?.len(), writers, "the number of keys");
     Ok(())
 }

@@ -95,7 +95,7 @@ async fn a_value_that_returns_has_a_new_version(trial: Trial) -> Check {
 async fn a_key_that_is_deleted_and_made_again_has_a_new_version(trial: Trial) -> Check {
     let handles = trial.handles(2).await?;
     let mut seen = HashSet::new();
-    for round in 0..100 {
+    for round in 0..trial.rounds(100) {
         let store = &handles[round % 2];
         let version = store.put("dir/k", "same").await?;
         ensure!(seen.insert(version.clone()), "{version:?} came back after a delete, in round {round}");
@@ -107,8 +107,9 @@ async fn a_key_that_is_deleted_and_made_again_has_a_new_version(trial: Trial) ->
 async fn a_thousand_rapid_writes_have_a_thousand_versions(trial: Trial) -> Check {
     let handles = trial.handles(2).await?;
     let mut seen = HashSet::new();
-    for number in 0..1000 {
-        let store = &handles[usize::from(number >= 500 && number % 2 == 0)];
+    let writes = trial.rounds(1000);
+    for number in 0..writes {
+        let store = &handles[usize::from(number >= writes / 2 && number % 2 == 0)];
         let version = store.put("k", "same size").await?;
         ensure!(seen.insert(version.clone()), "{version:?} came back at write {number}");
     }
@@ -117,13 +118,14 @@ async fn a_thousand_rapid_writes_have_a_thousand_versions(trial: Trial) -> Check
 
 async fn racing_writers_get_different_versions(trial: Trial) -> Check {
     let handles = trial.handles(4).await?;
+    let rounds = trial.rounds(30);
     let versions = race_all((0..8_usize).map(|writer| {
         let store = handles[writer % 4].clone();
         async move {
             let mut versions = Vec::new();
-            for round in 0..30 {
+            for round in 0..rounds {
                 versions.push(store.put("k", "same").await?);
-                if round % 10 == 9 {
+                if round % 3 == 2 {
                     store.delete("k").await?;
                 }
             }

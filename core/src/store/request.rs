@@ -8,7 +8,7 @@ use futures_util::{
 };
 
 use crate::{
-    Body, ByteRange, DeleteOptions, Entry, GetOptions, IntoKey, Key, ListOptions, Lookup, Object,
+    Attributes, Body, ByteRange, DeleteOptions, Entry, GetOptions, IntoKey, Key, ListOptions, Lookup, Object,
     Precondition, Prefix, PutOptions, Result, StorageAdapter, Version,
 };
 
@@ -100,6 +100,12 @@ impl<'a> Put<'a> {
     /// Only when `precondition` holds.
     pub fn precondition(mut self, precondition: Precondition) -> Self {
         self.options.precondition = precondition;
+        self
+    }
+
+    /// Keeps `attributes` beside the value. Needs [`Attributes`](crate::Capability::Attributes).
+    pub fn attributes(mut self, attributes: Attributes) -> Self {
+        self.options.attributes = attributes;
         self
     }
 }

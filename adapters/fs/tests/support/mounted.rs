@@ -1,0 +1,65 @@
+//! A small filesystem for the length of a test; none, with a notice, where this user may not mount one.
+
+use std::{fs::File, path::Path, process::Command};
+
+use tempfile::TempDir;
+
+/// A mounted filesystem. Dropping it unmounts it.
+pub(crate) struct Mounted {
+    at: TempDir,
+    /// What it lies in, where that is a file.
+    _image: Option<TempDir>,
+}
+
+impl Mounted {
+    /// A filesystem of this kind in memory.
+    pub(crate) fn new(kind: &str, options: &str) -> Option<Self> {
+        Self::mount(&["-t", kind, "-o", options, kind], None)
+    }
+
+    /// An ext4 filesystem with blocks of this size, in a file.
+    pub(crate) fn ext4(block_bytes: u32) -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let image = directory.path().join("image");
+        File::create(&image).unwrap().set_len(16 << 20).unwrap();
+        let made =
+            Command::new("mkfs.ext4").args(["-q", "-b", &block_bytes.to_string()]).arg(&image).output();
+        if !made.is_ok_and(|output| output.status.success()) {
+            eprintln!("NOTICE: there is no mkfs.ext4 here; its test is not run");
+            return None;
+        }
+        let image = image.to_str().unwrap().to_owned();
+        Self::mount(&["-o", "loop", &image], Some(directory))
+    }
+
+    fn mount(arguments: &[&str], image: Option<TempDir>) -> Option<Self> {
+        let at = tempfile::tempdir().unwrap();
+        let done = Command::new("mount").args(arguments).arg(at.path()).output();
+        if !done.is_ok_and(|output| output.status.success()) {
+            eprintln!(
+                "NOTICE: this user may not mount a filesystem; a test that needs one of its own is not run"
+            );
+            return None;
+        }
+        Some(Self { at, _image: image })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.at.path()
+    }
+
+    pub(crate) fn remount(&self, options: &str) {
+        let done = Command::new("mount")
+            .args(["-o", &format!("remount,{options}")])
+            .arg(self.path())
+            .status()
+            .unwrap();
+        assert!(done.success());
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}
