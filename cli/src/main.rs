@@ -8,6 +8,7 @@ mod input;
 mod lock;
 mod output;
 mod parent;
+mod serve;
 mod signals;
 
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ enum Command {
     Data(data::Command),
     /// Run a command while holding a lease
     Lock(lock::Arguments),
+    /// Serve the store to clients of another protocol
+    Serve(serve::Arguments),
     /// Watch processes fail over on a real directory tree, and check every result
     Demo(demo::Arguments),
     #[command(name = "demo-node", hide = true)]
@@ -52,7 +55,12 @@ fn main() -> ExitCode {
     }
     // One thread on purpose: children are spawned by the main thread, whose end is the process's end, so that
     // their parent-death signal means what it says.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    // A server has no children, and many clients.
+    let mut runtime = match &cli.command {
+        Command::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return end(Err(Failure::machine("the runtime cannot start", error))),
     };
@@ -70,6 +78,7 @@ async fn run(cli: Cli) -> Result<u8, Failure> {
             data::run(command, &store).await.map(|()| 0)
         }
         Command::Lock(arguments) => lock::run(arguments, named(url)?).await,
+        Command::Serve(arguments) => serve::run(arguments, named(url)?).await,
         Command::Demo(arguments) => demo::run(arguments, url).await,
         Command::DemoNode(arguments) => demo::run_node(arguments, open(url).await?).await,
         Command::LockStarter(arguments) => lock::run_starter(arguments),

@@ -1,0 +1,473 @@
+//! Uploads in parts: parts are values of the same store, and completion streams them into one put.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use futures_util::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use leasehold_core::{
+    Attributes, BatchOptions, Body, DeleteOptions, Entry, Error, Json, Key, Lookup, Metadata, Operation,
+    PutOptions, Store, Version,
+};
+use parking_lot::Mutex;
+use s3s::{S3Result, s3_error};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    checks::Checks,
+    errors::refusal,
+    etag, keys,
+    upload::{Refused, Verdict},
+};
+
+/// The highest number of a part, as on S3.
+pub(crate) const NUMBER_MAX: i32 = 10_000;
+
+/// How many completed uploads are remembered, to answer a repeated completion as the first.
+const DONE_MAX: usize = 1_024;
+
+/// What is recorded of an upload in progress.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Upload {
+    pub(crate) key: String,
+    attributes: BTreeMap<String, String>,
+    started_unix_ms: u64,
+}
+
+impl Upload {
+    pub(crate) fn started(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.started_unix_ms)
+    }
+
+    fn attributes(&self) -> S3Result<Attributes> {
+        let mut attributes = Attributes::new();
+        for (name, value) in &self.attributes {
+            attributes.insert(name, value).map_err(refusal)?;
+        }
+        Ok(attributes)
+    }
+}
+
+/// A part as its uploader names it in the end.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    pub(crate) number: i32,
+    pub(crate) version: Option<Version>,
+    pub(crate) checksums: Vec<(&'static str, String)>,
+}
+
+/// A part as it is stored.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) number: i32,
+    pub(crate) metadata: Metadata,
+}
+
+/// What a client asks to be made of its parts.
+pub(crate) struct Completion {
+    pub(crate) bucket: String,
+    pub(crate) key: String,
+    pub(crate) id: String,
+    pub(crate) parts: Vec<Named>,
+    pub(crate) options: PutOptions,
+    pub(crate) object_bytes: Option<u64>,
+    pub(crate) checks: Checks,
+}
+
+/// The uploads of a store.
+pub(crate) struct Uploads {
+    store: Store,
+    part_bytes_min: u64,
+    running: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    done: Mutex<Done>,
+}
+
+/// Uploads that were completed by this server lately, and what came of them.
+#[derive(Default)]
+struct Done {
+    versions: HashMap<String, (String, Version)>,
+    order: VecDeque<String>,
+}
+
+impl Uploads {
+    pub(crate) fn new(store: Store, part_bytes_min: u64) -> Self {
+        Self { store, part_bytes_min, running: Mutex::default(), done: Mutex::default() }
+    }
+
+    /// Begins an upload and returns its id.
+    pub(crate) async fn begin(&self, bucket: &str, key: &str, attributes: &Attributes) -> S3Result<String> {
+        let environment = self.store.environment();
+        let since = environment.clock.wall().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let upload = Upload {
+            key: key.to_owned(),
+            attributes: attributes.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            started_unix_ms: since.as_millis() as u64,
+        };
+        let id = environment.identifier();
+        self.store.put(keys::upload(bucket, &id), Json(&upload)).if_absent().await.map_err(refusal)?;
+        Ok(id)
+    }
+
+    /// The record of an upload to `key`.
+    ///
+    /// # Errors
+    /// `NoSuchUpload`.
+    pub(crate) async fn get(&self, bucket: &str, key: &str, id: &str) -> S3Result<Upload> {
+        let gone =
+            || s3_error!(NoSuchUpload, "there is no such upload; it was completed, aborted or never begun");
+        if !sound(id) {
+            return Err(gone());
+        }
+        let found = self.store.get(keys::upload(bucket, id)).await.map_err(refusal)?.ok_or_else(gone)?;
+        let upload: Upload = found.json().await.map_err(refusal)?;
+        if upload.key == key { Ok(upload) } else { Err(gone()) }
+    }
+
+    /// Stores one part; a part of the same number is replaced.
+    pub(crate) async fn put_part(
+        &self,
+        bucket: &str,
+        key: &str,
+        id: &str,
+        number: i32,
+        body: Body,
+        verdict: Option<&Verdict>,
+    ) -> S3Result<Version> {
+        let part = Key::new(keys::part(bucket, id, number)).map_err(refusal)?;
+        let stored = self.store.adapter().put(&part, body, PutOptions::default()).await;
+        let version = stored.map_err(|error| match verdict {
+            Some(verdict) => verdict.refusal(error),
+            None => refusal(error),
+        })?;
+        // Aborted or completed meanwhile: nobody would ever remove the part.
+        if let Err(gone) = self.get(bucket, key, id).await {
+            let _ = self.store.adapter().delete(&part, DeleteOptions::matching(version)).await;
+            return Err(gone);
+        }
+        Ok(version)
+    }
+
+    /// The parts that are stored, by number, after `after`; at most `parts_max`, and whether there are more.
+    pub(crate) async fn parts(
+        &self,
+        bucket: &str,
+        id: &str,
+        after: i32,
+        parts_max: usize,
+    ) -> S3Result<(Vec<Stored>, bool)> {
+        let mut list = self.store.list(keys::parts(bucket, id));
+        if after > 0 {
+            list = list.after(keys::part(bucket, id, after.min(NUMBER_MAX)));
+        }
+        let mut entries = list.stream();
+        let mut parts = Vec::new();
+        while let Some(entry) = entries.next().await {
+            let Entry { key, metadata, .. } = entry.map_err(refusal)?;
+            let Some(number) = key.segments().next_back().and_then(|number| number.parse().ok()) else {
+                continue;
+            };
+            if parts.len() == parts_max {
+                return Ok((parts, true));
+            }
+            parts.push(Stored { number, metadata });
+        }
+        Ok((parts, false))
+    }
+
+    /// The uploads in progress of a bucket, ordered by key and start.
+    ///
+    /// Reads the record of each; there are few.
+    pub(crate) async fn list(&self, bucket: &str) -> S3Result<Vec<(String, Upload)>> {
+        let mut entries = self.store.list(keys::upload(bucket, "")).stream();
+        let mut uploads = Vec::new();
+        while let Some(entry) = entries.next().await {
+            let Entry { key, .. } = entry.map_err(refusal)?;
+            let Some(id) = key.segments().next_back() else { continue };
+            if let Some(found) = self.store.get(&key).await.map_err(refusal)? {
+                uploads.push((id.to_owned(), found.json::<Upload>().await.map_err(refusal)?));
+            }
+        }
+        uploads.sort_by(|(left_id, left), (right_id, right)| {
+            (&left.key, left.started_unix_ms, left_id).cmp(&(&right.key, right.started_unix_ms, right_id))
+        });
+        Ok(uploads)
+    }
+
+    /// Ends an upload and removes its parts.
+    pub(crate) async fn abort(&self, bucket: &str, key: &str, id: &str) -> S3Result<()> {
+        self.get(bucket, key, id).await?;
+        self.store.delete(keys::upload(bucket, id)).await.map_err(refusal)?;
+        self.remove_under(&keys::parts(bucket, id)).await
+    }
+
+    /// Ends every upload of a bucket that is gone.
+    pub(crate) async fn abort_all(&self, bucket: &str) -> S3Result<()> {
+        self.remove_under(&keys::upload(bucket, "")).await?;
+        self.remove_under(&keys::parts_of_bucket(bucket)).await
+    }
+
+    async fn remove_under(&self, prefix: &str) -> S3Result<()> {
+        let batch_max = self.store.capabilities().limits().batch_operations_max.clamp(1, 1_000);
+        let mut entries = self.store.list(prefix).stream().ready_chunks(batch_max);
+        while let Some(chunk) = entries.next().await {
+            let mut deletes = Vec::with_capacity(chunk.len());
+            for entry in chunk {
+                deletes.push(Operation::Delete(entry.map_err(refusal)?.key, DeleteOptions::default()));
+            }
+            for deleted in self.store.batch(deletes, BatchOptions::default()).await {
+                deleted.map_err(refusal)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes an object of parts: one put, under its precondition, so that it is there whole or not at all.
+    ///
+    /// A completion that is sent again while the first is under way waits for it, and is answered as the first was.
+    pub(crate) async fn complete(&self, completion: Completion) -> S3Result<Version> {
+        let turn = self.running.lock().entry(completion.id.clone()).or_default().clone();
+        let result = {
+            let _turn = turn.lock().await;
+            self.complete_in_turn(&completion.id.clone(), completion).await
+        };
+        let mut running = self.running.lock();
+        running.retain(|_, turn| Arc::strong_count(turn) > 1);
+        result
+    }
+
+    async fn complete_in_turn(&self, id: &str, completion: Completion) -> S3Result<Version> {
+        let name = format!("{}/{}", completion.bucket, completion.key);
+        if let Some((of, version)) = self.done.lock().versions.get(id)
+            && *of == name
+        {
+            return Ok(version.clone());
+        }
+        let upload = self.get(&completion.bucket, &completion.key, id).await?;
+        let (stored, _) = self.parts(&completion.bucket, id, 0, NUMBER_MAX as usize).await?;
+        let parts = chosen(&completion.parts, &stored, self.part_bytes_min)?;
+        let size: u64 = parts.iter().map(|part| part.size).sum();
+        let bytes_max = self.store.capabilities().limits().value_bytes_max;
+        if size > bytes_max {
+            return Err(s3_error!(
+                EntityTooLarge,
+                "an object of {size} bytes is over the limit of {bytes_max} bytes"
+            ));
+        }
+        if completion.object_bytes.is_some_and(|announced| announced != size) {
+            return Err(s3_error!(
+                InvalidRequest,
+                "the parts have {size} bytes, not the x-amz-mp-object-size"
+            ));
+        }
+        let Completion { bucket, key, mut options, checks, .. } = completion;
+        options.attributes = upload.attributes()?;
+        let target = keys::object(&bucket, &key)?;
+        let verdict = Verdict::default();
+        let body = if size == 0 {
+            checks.finish()?;
+            Body::from(Bytes::new())
+        } else {
+            let chunks =
+                joined(self.store.clone(), bucket.clone(), id.to_owned(), parts, checks, verdict.clone());
+            Body::from_stream(chunks, Some(size))
+        };
+        let precondition = options.precondition.clone();
+        let written = self.store.adapter().put(&target, body, options).await;
+        let version = match written {
+            Ok(version) => version,
+            Err(error) if verdict.is_refused() => return Err(verdict.refusal(error)),
+            Err(error) => return Err(crate::service::lost(&self.store, &target, &precondition, error).await),
+        };
+        self.remember(id, name, version.clone());
+        // The object is there. Parts that cannot be removed now show up as an upload that can be aborted.
+        let removed = self.remove_under(&keys::parts(&bucket, id)).await;
+        if removed.is_ok() {
+            let _ = self.store.delete(keys::upload(&bucket, id)).await;
+        }
+        Ok(version)
+    }
+
+    fn remember(&self, id: &str, name: String, version: Version) {
+        let mut done = self.done.lock();
+        if done.order.len() == DONE_MAX
+            && let Some(oldest) = done.order.pop_front()
+        {
+            done.versions.remove(&oldest);
+        }
+        done.order.push_back(id.to_owned());
+        done.versions.insert(id.to_owned(), (name, version));
+    }
+}
+
+/// What ids look like; anything else is none, and must not become part of a key.
+fn sound(id: &str) -> bool {
+    !id.is_empty() && id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// A part that goes into the object.
+#[derive(Debug)]
+struct Chosen {
+    number: i32,
+    version: Version,
+    size: u64,
+    checksums: Vec<(&'static str, String)>,
+}
+
+/// Finds what the client names among what is stored.
+fn chosen(named: &[Named], stored: &[Stored], part_bytes_min: u64) -> S3Result<Vec<Chosen>> {
+    if named.is_empty() {
+        return Err(s3_error!(MalformedXML, "a completion names at least one part"));
+    }
+    if named.windows(2).any(|pair| pair[0].number >= pair[1].number) {
+        return Err(s3_error!(InvalidPartOrder, "parts are named in ascending order of their numbers"));
+    }
+    let mut parts = Vec::with_capacity(named.len());
+    for (position, part) in named.iter().enumerate() {
+        let found =
+            stored.binary_search_by_key(&part.number, |stored| stored.number).ok().map(|at| &stored[at]);
+        let found = found.filter(|found| part.version.as_ref() == Some(&found.metadata.version));
+        let Some(found) = found else {
+            return Err(s3_error!(
+                InvalidPart,
+                "part {} is not there with this ETag; upload it again",
+                part.number
+            ));
+        };
+        if found.metadata.size < part_bytes_min && position + 1 < named.len() {
+            return Err(s3_error!(
+                EntityTooSmall,
+                "part {} has {} bytes; all but the last have at least {part_bytes_min}",
+                part.number,
+                found.metadata.size
+            ));
+        }
+        parts.push(Chosen {
+            number: part.number,
+            version: found.metadata.version.clone(),
+            size: found.metadata.size,
+            checksums: part.checksums.clone(),
+        });
+    }
+    Ok(parts)
+}
+
+/// Reads parts one after the other.
+struct Joining {
+    store: Store,
+    bucket: String,
+    id: String,
+    rest: VecDeque<Chosen>,
+    current: Option<(i32, BoxStream<'static, leasehold_core::Result<Bytes>>, Checks)>,
+    checks: Option<Checks>,
+    verdict: Verdict,
+    held: Option<Bytes>,
+}
+
+fn joined(
+    store: Store,
+    bucket: String,
+    id: String,
+    parts: Vec<Chosen>,
+    checks: Checks,
+    verdict: Verdict,
+) -> BoxStream<'static, leasehold_core::Result<Bytes>> {
+    let joining = Joining {
+        store,
+        bucket,
+        id,
+        rest: parts.into(),
+        current: None,
+        checks: Some(checks),
+        verdict,
+        held: None,
+    };
+    stream::unfold(joining, |mut joining| async move {
+        let chunk = joining.next().await?;
+        Some((chunk.map_err(|refused| Error::invalid("the parts were refused").because(refused)), joining))
+    })
+    .boxed()
+}
+
+impl Joining {
+    /// As with any body, one chunk is held back until every check holds.
+    async fn next(&mut self) -> Option<Result<Bytes, Refused>> {
+        loop {
+            self.checks.as_ref()?;
+            match self.read().await {
+                Ok(Some(chunk)) if chunk.is_empty() => {}
+                Ok(Some(chunk)) => {
+                    if let Some(checks) = &mut self.checks {
+                        checks.update(&chunk);
+                    }
+                    if let Some(ready) = self.held.replace(chunk) {
+                        return Some(Ok(ready));
+                    }
+                }
+                Ok(None) => {
+                    let finished = self.checks.take().map(Checks::finish)?;
+                    let refused = finished.is_err();
+                    self.verdict.set(finished);
+                    return if refused { Some(Err(Refused)) } else { self.held.take().map(Ok) };
+                }
+                Err(refused) => {
+                    self.checks = None;
+                    self.verdict.set(Err(refused));
+                    return Some(Err(Refused));
+                }
+            }
+        }
+    }
+
+    async fn read(&mut self) -> S3Result<Option<Bytes>> {
+        loop {
+            let Some((number, chunks, checks)) = &mut self.current else {
+                let Some(part) = self.rest.pop_front() else { return Ok(None) };
+                self.current = Some(self.open(part).await?);
+                continue;
+            };
+            match chunks.next().await {
+                Some(Ok(chunk)) => {
+                    checks.update(&chunk);
+                    return Ok(Some(chunk));
+                }
+                Some(Err(error)) => return Err(refusal(error)),
+                None => {
+                    let finished = std::mem::take(checks).finish();
+                    finished.map_err(|_| {
+                        s3_error!(InvalidPart, "part {number} does not have the checksum named")
+                    })?;
+                    self.current = None;
+                }
+            }
+        }
+    }
+
+    async fn open(
+        &mut self,
+        part: Chosen,
+    ) -> S3Result<(i32, BoxStream<'static, leasehold_core::Result<Bytes>>, Checks)> {
+        let key = Key::new(keys::part(&self.bucket, &self.id, part.number)).map_err(refusal)?;
+        let found = match self.store.adapter().get(&key, Default::default()).await.map_err(refusal)? {
+            Lookup::Found(object) if *object.version() == part.version => object,
+            _ => {
+                return Err(s3_error!(InvalidPart, "part {} was replaced or removed meanwhile", part.number));
+            }
+        };
+        let mut checks = Checks::default();
+        for (algorithm, value) in &part.checksums {
+            checks.expect(algorithm, value);
+        }
+        Ok((part.number, found.body.into_stream(), checks))
+    }
+}
+
+/// The version that an ETag of a part names.
+pub(crate) fn named_version(tag: Option<&s3s::dto::ETag>) -> Option<Version> {
+    etag::version(tag?.as_strong()?)
+}
