@@ -1,13 +1,13 @@
 //! A directory or a bucket as a store with exact compare-and-swap, and leases that fence, on one contract.
 //!
 //! - [`open`] names a store by URL; [`Store`] is the handle to hold.
-//! - [`memory`], [`mod@fs`]: the adapters. [`layers`]: what wraps them.
+//! - [`memory`], [`mod@fs`], [`s3`], [`r2`]: the adapters. [`layers`]: what wraps them.
 //! - [`coordination`]: leases and guarded stores on any of them.
 //!
 //! ```
 //! # use leasehold::{Result, Store};
 //! # #[tokio::main] async fn main() -> Result<()> {
-//! let store = leasehold::open("mem:").await?; // or "fs:/var/lib/app", or a path
+//! let store = leasehold::open("mem:").await?; // or "fs:/var/lib/app", "s3://bucket", a path
 //! let version = store.put("greeting", "hello").if_absent().await?;
 //! store.put("greeting", "hello, world").if_match(version).await?;
 //! assert_eq!(store.get("greeting").await?.unwrap().text().await?, "hello, world");
@@ -23,6 +23,12 @@ pub use url::{open, open_existing};
 pub use leasehold_fs as fs;
 /// A store in memory.
 pub use leasehold_memory as memory;
+/// A bucket on Cloudflare R2.
+#[cfg(feature = "r2")]
+pub use leasehold_r2 as r2;
+/// A bucket on S3, and on what speaks its protocol.
+#[cfg(feature = "s3")]
+pub use leasehold_s3 as s3;
 
 /// Layers: what wraps one adapter and is one again.
 pub use leasehold_layers as layers;

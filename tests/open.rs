@@ -46,3 +46,28 @@ async fn a_url_that_nobody_knows_is_refused_with_what_is_known() {
         assert!(error.to_string().contains(says), "{url}: {error}");
     }
 }
+
+#[tokio::test]
+async fn a_bucket_that_is_written_wrongly_is_refused_without_repeating_secrets() {
+    for (url, says) in [
+        ("s3://", "needs a name"),
+        ("s3://a/b?endpoint=http://127.0.0.1:1&region=r", "\"a\" is no bucket"),
+        (
+            "s3://photos?secret_key=hush",
+            "\"secret_key\" is no parameter of a bucket on S3; known: endpoint, region",
+        ),
+        ("s3://id:hush@photos", "keys do not belong in a URL"),
+        ("s3://photos?endpoint=http://id:hush@host&region=r", "holds credentials"),
+        ("s3://photos?path_style=hush", "path_style is either true or false"),
+        ("s3://photos?region=r&region=hush", "given twice"),
+        ("r2://account", "needs an account and a name"),
+        ("r2://account/photos", "32 hexadecimal digits"),
+        ("r2://id:hush@account/photos", "keys do not belong in a URL"),
+        ("r2://0123456789abcdef0123456789abcdef/photos?jurisdiction=hush", "eu or fedramp"),
+    ] {
+        let error = leasehold::open(url).await.unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{url}: {shown}");
+        assert!(shown.contains(says) && !shown.contains("hush"), "{url}: {shown}");
+    }
+}
