@@ -20,6 +20,7 @@
 pub mod broken;
 mod case;
 mod cases;
+mod content_versions;
 mod effort;
 pub mod history;
 mod macros;
@@ -32,6 +33,7 @@ pub mod values;
 
 pub use case::{Case, Promise};
 pub use cases::cases;
+pub use content_versions::ContentVersions;
 pub use effort::Effort;
 pub use report::{CaseReport, Outcome, Report};
 pub use run::{Options, run, run_case, test_case, test_case_with};

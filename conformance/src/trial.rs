@@ -177,6 +177,14 @@ pub(crate) async fn value(store: &Store, key: &str) -> Check<Option<Bytes>> {
     })
 }
 
+/// Checks that `key` holds the number `wanted`, with or without white space behind it.
+pub(crate) async fn counts(store: &Store, key: &str, wanted: i64) -> Check {
+    let seen = value(store, key).await?.unwrap_or_default();
+    let text = String::from_utf8_lossy(&seen);
+    ensure!(text.trim_ascii_end() == wanted.to_string(), "{key:?} holds {text:?} instead of {wanted}");
+    holds(store, key, Some(&seen)).await
+}
+
 /// Checks that get, head and list all show `wanted` for `key`.
 pub(crate) async fn holds(store: &Store, key: &str, wanted: Option<&[u8]>) -> Check {
     let seen = value(store, key).await?;

@@ -21,7 +21,7 @@ mod text;
 
 pub use adapter::{
     BatchOptions, COUNTER_BYTES_MAX, DeleteOptions, GetOptions, ListOptions, Operation, Outcome,
-    Precondition, PutOptions, StorageAdapter, add_to, batch_by_key, refuse_batch,
+    Precondition, PutOptions, StorageAdapter, add_to, batch_by_key, refuse_batch, unique_sum,
 };
 pub use attributes::Attributes;
 pub use body::{Body, IntoBody, Json, check_size};

@@ -1,11 +1,6 @@
 //! Opening a bucket of an account.
 
-use std::{
-    fmt,
-    future::{Future, IntoFuture},
-    pin::Pin,
-    time::Duration,
-};
+use std::{fmt, future::IntoFuture, pin::Pin, sync::Arc, time::Duration};
 
 use leasehold_core::{Environment, Error, Result};
 use leasehold_s3::S3;
@@ -14,6 +9,9 @@ use crate::{R2, edge::Edge};
 
 /// R2 takes about one write a second on one key, and answers those beyond it with status 429.
 const WRITE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How old a value is at most that the Worker serves, as it is deployed.
+const EDGE_AGE_MAX: Duration = Duration::from_secs(60);
 
 /// Where an account's data may lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -37,6 +35,8 @@ pub struct Open {
     jurisdiction: Jurisdiction,
     endpoint: Option<String>,
     edge: Option<(String, String)>,
+    edge_age_max: Duration,
+    environment: Environment,
     bucket: String,
     s3: leasehold_s3::Open,
 }
@@ -56,6 +56,8 @@ impl R2 {
             jurisdiction: Jurisdiction::Default,
             endpoint: None,
             edge: None,
+            edge_age_max: EDGE_AGE_MAX,
+            environment: Environment::default(),
             s3: S3::bucket(bucket.clone())
                 .region("auto")
                 .conditional_delete(false)
@@ -95,6 +97,13 @@ impl Open {
         self
     }
 
+    /// How old a value may be that the Worker serves: its `CACHE_SECONDS`, 60 s unless it was deployed with others. For so
+    /// long a key that was written through this handle is read from the bucket.
+    pub fn edge_age_max(mut self, age: Duration) -> Self {
+        self.edge_age_max = age;
+        self
+    }
+
     /// As [`leasehold_s3::Open::timeout`].
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.s3 = self.s3.timeout(timeout);
@@ -109,7 +118,7 @@ impl Open {
 
     /// The clock and generator to use.
     pub fn environment(mut self, environment: Environment) -> Self {
-        self.s3 = self.s3.environment(environment);
+        self.environment = environment;
         self
     }
 
@@ -119,10 +128,14 @@ impl Open {
             None => address(&self.account, self.jurisdiction)?,
         };
         let edge = match &self.edge {
-            Some((url, token)) => Some(Edge::open(&self.bucket, url, token).await?),
+            Some((url, token)) => {
+                let edge = Edge::open(&self.bucket, url, token, self.edge_age_max, self.environment.clone());
+                Some(Arc::new(edge.await?))
+            }
             None => None,
         };
-        Ok(R2 { bucket: self.s3.endpoint(endpoint).await?, edge, account: self.account, name: self.bucket })
+        let bucket = self.s3.endpoint(endpoint).environment(self.environment).await?;
+        Ok(R2 { bucket, edge, account: self.account, name: self.bucket })
     }
 }
 

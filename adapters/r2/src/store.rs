@@ -1,6 +1,6 @@
 //! The bucket as an adapter.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use futures_util::stream::BoxStream;
 use leasehold_core::{
@@ -22,18 +22,19 @@ use crate::edge::Edge;
 ///   [`Throttled`](leasehold_core::ErrorKind::Throttled). Anything hot belongs on keys of its own.
 /// - [`ConditionalDelete`](Capability::ConditionalDelete) is not claimed: R2 has none.
 /// - With an [edge](crate::Open::edge), [`Linearizable`](Capability::Linearizable) is not claimed: a read may be as old as the
-///   Worker's cache allows, also after a write of this very handle, because each data centre has a cache of its own and only
-///   the nearest one is told to forget. Conditions, counters and lists are the bucket's own and as exact as without; a
-///   conditional write over a version that was read stale is refused.
+///   Worker's cache allows, because each data centre has a cache of its own and only the nearest one is told to forget. What
+///   this handle has tried to write within that time it reads from the bucket, so it sees its own writes, and a loop of
+///   compare-and-swap that has lost once goes on with what is really there. Conditions, counters and lists are the bucket's
+///   own and as exact as without.
 ///
 /// # Cost
 ///
-/// As [`S3`]. With an edge, a read costs one request to it, and one more to the bucket when it cannot answer; a write costs one
-/// more, to forget.
+/// As [`S3`]. With an edge, a read costs one request to it, and one more to the bucket when it cannot answer within two seconds;
+/// a write costs one more, to forget.
 #[derive(Clone)]
 pub struct R2 {
     pub(crate) bucket: S3,
-    pub(crate) edge: Option<Edge>,
+    pub(crate) edge: Option<Arc<Edge>>,
     pub(crate) account: String,
     pub(crate) name: String,
 }
@@ -43,10 +44,16 @@ impl R2 {
         error.on(operation, key).at(self)
     }
 
-    async fn forget(&self, key: &Key) {
-        if let Some(edge) = &self.edge {
-            edge.purge(key).await;
-        }
+    /// Makes the edge forget what a write replaces. Also a write that fails: it may have been applied, and one that lost did
+    /// so to a value that the edge may not know.
+    async fn write<T>(&self, key: &Key, write: impl Future<Output = T>) -> T {
+        let Some(edge) = &self.edge else { return write.await };
+        // Before it, too: a write that is dropped may have been applied.
+        edge.outdate(key);
+        let done = write.await;
+        edge.outdate(key);
+        edge.purge(key).await;
+        done
     }
 }
 
@@ -77,16 +84,11 @@ impl StorageAdapter for R2 {
     }
 
     async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<Version> {
-        let written = self.bucket.put(key, body, options).await;
-        // Also when nobody knows whether it was written.
-        self.forget(key).await;
-        written
+        self.write(key, self.bucket.put(key, body, options)).await
     }
 
     async fn delete(&self, key: &Key, options: DeleteOptions) -> Result<()> {
-        let deleted = self.bucket.delete(key, options).await;
-        self.forget(key).await;
-        deleted
+        self.write(key, self.bucket.delete(key, options)).await
     }
 
     fn list(&self, options: ListOptions) -> BoxStream<'static, Result<Entry>> {
@@ -94,9 +96,7 @@ impl StorageAdapter for R2 {
     }
 
     async fn increment(&self, key: &Key, delta: i64) -> Result<i64> {
-        let sum = self.bucket.increment(key, delta).await;
-        self.forget(key).await;
-        sum
+        self.write(key, self.bucket.increment(key, delta)).await
     }
 
     async fn batch(&self, operations: Vec<Operation>, options: BatchOptions) -> Vec<Result<Outcome>> {

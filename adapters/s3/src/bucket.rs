@@ -21,8 +21,12 @@ pub(crate) async fn check(wire: &Wire) -> Result<()> {
             let missing = Refusal::new(StatusCode::NOT_FOUND, &HeaderMap::new(), &document.into());
             Err(wire.error(Failed::Refused(missing)))
         }
-        // Who may not ask about the bucket may still use it.
-        Ok(_) | Err(Failed::Refused(_)) => {
+        Ok(_) => {
+            wire.bucket_seen.store(true, Ordering::Relaxed);
+            Ok(())
+        }
+        // Who may not ask about the bucket may still use it, and not everything that serves keys knows the question.
+        Err(Failed::Refused(refusal)) if matches!(refusal.status.as_u16(), 400 | 401 | 403 | 405 | 501) => {
             wire.bucket_seen.store(true, Ordering::Relaxed);
             Ok(())
         }

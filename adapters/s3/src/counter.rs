@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::Method;
-use leasehold_core::{Attributes, COUNTER_BYTES_MAX, Error, Key, Precondition, Result, add_to};
+use leasehold_core::{Attributes, COUNTER_BYTES_MAX, Error, Key, Precondition, Result, add_to, unique_sum};
 
 use crate::{
     headers::{self, Writes},
@@ -15,6 +15,8 @@ use crate::{
 
 /// How often a contended counter is tried.
 const ROUNDS_MAX: u32 = 100;
+/// How often it is tried while the server fails, each time as often as any call.
+const FAILURES_MAX: u32 = 3;
 const FIRST_WAIT: Duration = Duration::from_millis(1);
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
@@ -27,13 +29,17 @@ struct Counter {
 
 /// Adds to a counter. One read and one conditional write when nobody else does.
 ///
-/// Every value carries the ids of its last writes, so that an addition whose reply was lost is found also when others have
+/// Every text is unique, so that its ETag says that nothing was written since; and every value carries the ids of its last
+/// writes, so that an addition whose reply was lost is found also when others have
 /// added on top of it.
 pub(crate) async fn increment(wire: &Wire, key: &Key, delta: i64) -> Result<i64> {
     let mut counter = read(wire, key, delta).await?;
+    let mut failures = 0;
     for round in 0..ROUNDS_MAX {
         let Counter { sum, base, attributes, writes } = &counter;
-        let sending = Sending::put(wire, key, sum.to_string().into(), base, attributes, writes)?;
+        // A number comes back and would bring its ETag back.
+        let text = unique_sum(*sum, wire.environment.random.bits());
+        let sending = Sending::put(wire, key, text.into(), base, attributes, writes)?;
         match sending.settle(wire).await {
             Ok(_) => return Ok(*sum),
             Err(Unwritten::Conflict) => {
@@ -47,6 +53,10 @@ pub(crate) async fn increment(wire: &Wire, key: &Key, delta: i64) -> Result<i64>
                 }
                 if !now.writes.reach_back_to(writes) {
                     return Err(error.indeterminate());
+                }
+                failures += 1;
+                if failures == FAILURES_MAX {
+                    return Err(error);
                 }
                 counter = now;
             }

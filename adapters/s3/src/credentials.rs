@@ -6,11 +6,18 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use http::HeaderValue;
 use leasehold_core::{Environment, Error, ErrorKind, Result};
 use parking_lot::RwLock;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::sign::Keys;
 
 /// Keys are renewed when they have less than this left.
 const RENEWED_BEFORE: Duration = Duration::from_secs(300);
+
+/// Keys that are still good are asked for no more often than this.
+const RENEWED_EVERY: Duration = Duration::from_secs(10);
+
+/// How long a provider may take.
+const ASKED_FOR_MAX: Duration = Duration::from_secs(30);
 
 /// How a request is authenticated.
 pub(crate) enum Credentials {
@@ -37,44 +44,55 @@ pub(crate) struct Provided {
     provider: SharedCredentialsProvider,
     environment: Environment,
     kept: RwLock<Option<Arc<Keys>>>,
-    /// Held while new keys are asked for, so that they are asked for once.
-    renewing: tokio::sync::Mutex<()>,
+    /// Held while new keys are asked for, so that they are asked for once. Says when those that are still good may be
+    /// asked for again.
+    renewing: Mutex<Option<Duration>>,
 }
 
 impl Provided {
     pub(crate) fn new(provider: SharedCredentialsProvider, environment: Environment) -> Self {
-        Self { provider, environment, kept: RwLock::new(None), renewing: tokio::sync::Mutex::new(()) }
+        Self { provider, environment, kept: RwLock::new(None), renewing: Mutex::new(None) }
     }
 
-    /// Keys that are good now. Asks the provider for the first ones and before these expire, once for all callers; when
-    /// that fails, keys that are still good are used on.
+    /// Keys that are good now. Asks the provider for the first ones and before these expire, once for all callers, and only
+    /// one of them waits while there are good ones; when that fails, keys that are still good are used on.
     pub(crate) async fn keys(&self) -> Result<Arc<Keys>> {
         if let Some(keys) = self.good_for(RENEWED_BEFORE) {
             return Ok(keys);
         }
-        let _renewing = self.renewing.lock().await;
+        let good = self.good_for(Duration::ZERO);
+        let renewing = match self.renewing.try_lock() {
+            Ok(renewing) => renewing,
+            // Somebody is at it, and need not be waited for.
+            Err(_) if let Some(keys) = good => return Ok(keys),
+            Err(_) => self.renewing.lock().await,
+        };
         if let Some(keys) = self.good_for(RENEWED_BEFORE) {
             return Ok(keys);
         }
-        match self.ask().await {
-            Ok(keys) => {
-                *self.kept.write() = Some(keys.clone());
-                Ok(keys)
-            }
-            Err(error) => self.good_for(Duration::ZERO).ok_or(error),
+        let now = self.environment.clock.monotonic();
+        if let Some(keys) = good.clone().filter(|_| renewing.is_some_and(|next| now < next)) {
+            return Ok(keys);
         }
+        self.renew(renewing).await.or_else(|error| self.good_for(Duration::ZERO).ok_or(error))
+    }
+
+    async fn renew(&self, mut next: MutexGuard<'_, Option<Duration>>) -> Result<Arc<Keys>> {
+        // Said before, so that it also holds for a call that is dropped or fails.
+        *next = Some(self.environment.clock.monotonic() + RENEWED_EVERY);
+        let keys = self.ask().await?;
+        *self.kept.write() = Some(keys.clone());
+        Ok(keys)
     }
 
     /// Asks again after the store has refused `refused` as expired; `None` when nothing better is to be had.
     pub(crate) async fn replace(&self, refused: &Arc<Keys>) -> Option<Arc<Keys>> {
-        let _renewing = self.renewing.lock().await;
+        let renewing = self.renewing.lock().await;
         let kept = self.kept.read().clone();
         if let Some(kept) = kept.filter(|kept| !Arc::ptr_eq(kept, refused)) {
             return Some(kept);
         }
-        let keys = self.ask().await.ok().filter(|keys| !keys.are(refused))?;
-        *self.kept.write() = Some(keys.clone());
-        Some(keys)
+        self.renew(renewing).await.ok().filter(|keys| !keys.are(refused))
     }
 
     fn good_for(&self, longer: Duration) -> Option<Arc<Keys>> {
@@ -85,7 +103,12 @@ impl Provided {
     }
 
     async fn ask(&self) -> Result<Arc<Keys>> {
-        let keys = self.provider.provide_credentials().await.map_err(|source| {
+        let asked = tokio::time::timeout(ASKED_FOR_MAX, self.provider.provide_credentials()).await;
+        let asked = asked.map_err(|_| {
+            let message = format!("no credentials came within {ASKED_FOR_MAX:?}; check what provides them");
+            Error::new(ErrorKind::Denied, message)
+        })?;
+        let keys = asked.map_err(|source| {
             let message =
                 "no credentials were found; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile";
             Error::new(ErrorKind::Denied, message).because(source)

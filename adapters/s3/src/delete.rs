@@ -1,6 +1,9 @@
 //! Deleting one value, or many in one request.
 
-use std::{collections::HashMap, fmt::Write as _};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Write as _,
+};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{HeaderName, Method, header};
@@ -13,6 +16,7 @@ use crate::{
     outcome::{Next, Pause, Seen, Sent, Unwritten, Write},
     refusal::Reason,
     wire::{Call, Failed, Wire, header_value},
+    xml,
 };
 
 /// How many keys one request deletes at most.
@@ -71,6 +75,7 @@ fn sent(wire: &Wire, answer: Result<(), Failed>, precondition: &Precondition) ->
         Some(Reason::Undecided) => Sent::NotApplied(error),
         Some(Reason::Throttled) => Sent::Throttled(error),
         Some(Reason::Failed) => Sent::Failed(error),
+        Some(Reason::Gateway) => Sent::Lost(error),
         None if lost => Sent::Lost(error),
         None if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) => {
             Sent::NotApplied(error)
@@ -91,8 +96,16 @@ fn undeleted(unwritten: Unwritten, precondition: &Precondition) -> Error {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Outcome {
+    #[serde(rename = "Deleted")]
+    deleted: Vec<Deleted>,
     #[serde(rename = "Error")]
     errors: Vec<Kept>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Deleted {
+    key: String,
 }
 
 #[derive(Deserialize)]
@@ -105,9 +118,9 @@ struct Kept {
     message: String,
 }
 
-/// Whether a key can stand in the request's document.
+/// Whether a key can stand in a document and comes through unchanged: white space at its ends does not.
 pub(crate) fn expressible(key: &Key) -> bool {
-    !key.contains(['\u{fffe}', '\u{ffff}'])
+    !key.contains(['\u{fffe}', '\u{ffff}']) && key.trim() == key.as_str()
 }
 
 /// Deletes up to [`KEYS_MAX`] different keys in one request: one result each, in order.
@@ -117,8 +130,8 @@ pub(crate) async fn delete_many(wire: &Wire, keys: &[Key]) -> Vec<Result<()>> {
     for key in keys {
         let _ = write!(document, "<Object><Key>{}</Key></Object>", quick_xml::escape::escape(key.as_str()));
     }
-    // Only what was not deleted is listed in the answer.
-    document.push_str("<Quiet>true</Quiet></Delete>");
+    // Not quietly: what the answer does not name, nobody has said to be deleted.
+    document.push_str("</Delete>");
     let mut call = Call::new(Method::POST, None);
     call.query = vec![("delete", "")];
     if let Ok(sum) = header_value(&BASE64_STANDARD.encode(Md5::digest(document.as_bytes()))) {
@@ -126,10 +139,12 @@ pub(crate) async fn delete_many(wire: &Wire, keys: &[Key]) -> Vec<Result<()>> {
     }
     call.body = document.into();
 
-    let mut attempt = 0;
+    let (mut attempt, mut doubt) = (0, false);
     let answer = loop {
         match send_many(wire, &call).await {
             Err(failed) if again(&failed) && wire.pace.goes_on(attempt) => {
+                // It should not have been acted on; something in between may have.
+                doubt |= failed.throttled();
                 wire.pace.wait(attempt, failed.throttled(), &wire.environment).await;
                 attempt += 1;
             }
@@ -138,15 +153,23 @@ pub(crate) async fn delete_many(wire: &Wire, keys: &[Key]) -> Vec<Result<()>> {
     };
     match answer {
         Ok(outcome) => {
-            let mut kept: HashMap<&str, &Kept> =
+            let deleted: HashSet<&str> = outcome.deleted.iter().map(|deleted| deleted.key.as_str()).collect();
+            let kept: HashMap<&str, &Kept> =
                 outcome.errors.iter().map(|kept| (kept.key.as_str(), kept)).collect();
-            keys.iter()
-                .map(|key| kept.remove(key.as_str()).map_or(Ok(()), |kept| Err(refused(kept))))
-                .collect()
+            let result = |key: &Key| match kept.get(key.as_str()) {
+                Some(kept) => refused(kept),
+                None if deleted.contains(key.as_str()) => Ok(()),
+                None => {
+                    let message = "the server does not say whether it deleted the key; delete it again";
+                    Err(Error::new(ErrorKind::Unexpected, message).indeterminate().retryable(true))
+                }
+            };
+            keys.iter().map(result).collect()
         }
         Err(failed) => {
-            let unknown = matches!(failed, Failed::Lost(_))
-                || matches!(failed.reason(), Some(Reason::Failed | Reason::Throttled));
+            let unknown = doubt
+                || matches!(failed, Failed::Lost(_))
+                || matches!(failed.reason(), Some(Reason::Failed | Reason::Gateway | Reason::Throttled));
             let error = wire.error(failed);
             all(&|| {
                 let copy = Error::new(error.kind(), error.message());
@@ -158,11 +181,7 @@ pub(crate) async fn delete_many(wire: &Wire, keys: &[Key]) -> Vec<Result<()>> {
 
 async fn send_many(wire: &Wire, call: &Call<'_>) -> Result<Outcome, Failed> {
     let body = wire.collect(wire.send(call).await?.into_body()).await?;
-    let text = std::str::from_utf8(&body).unwrap_or_default();
-    quick_xml::de::from_str(text).map_err(|source| {
-        let message = "the server's answer to a delete of many keys cannot be read";
-        Failed::Lost(Error::new(ErrorKind::Unexpected, message).because(source))
-    })
+    xml::read(&body, "DeleteResult").map_err(Failed::Lost)
 }
 
 /// Whether nothing was done, as far as the server says.
@@ -174,14 +193,16 @@ fn again(failed: &Failed) -> bool {
     }
 }
 
-fn refused(kept: &Kept) -> Error {
+fn refused(kept: &Kept) -> Result<()> {
     let (kind, unknown) = match kept.code.as_str() {
+        // What is not there need not be deleted.
+        "NoSuchKey" => return Ok(()),
         "AccessDenied" => (ErrorKind::Denied, false),
         "SlowDown" | "TooManyRequests" => (ErrorKind::Throttled, false),
-        "InternalError" => (ErrorKind::Unavailable, true),
-        _ => (ErrorKind::Unexpected, false),
+        "InvalidArgument" | "KeyTooLongError" | "MalformedXML" => (ErrorKind::Invalid, false),
+        _ => (ErrorKind::Unavailable, true),
     };
     let said: String = format!("{} {}", kept.code, kept.message).chars().take(300).collect();
     let error = Error::new(kind, "the server did not delete it").because(said);
-    if unknown { error.indeterminate().retryable(true) } else { error }
+    Err(if unknown { error.indeterminate().retryable(true) } else { error })
 }

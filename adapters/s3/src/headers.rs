@@ -109,7 +109,9 @@ pub(crate) fn version(headers: &HeaderMap) -> Result<Version> {
 }
 
 pub(crate) fn untagged(tag: &str) -> Version {
-    Version::new(tag.trim().trim_matches('"'))
+    let tag = tag.trim();
+    // Some proxies weaken tags on their way; the server knows them without the mark.
+    Version::new(tag.strip_prefix("W/").unwrap_or(tag).trim_matches('"'))
 }
 
 /// A version as conditions have it; `None` for one that no server can have given out.

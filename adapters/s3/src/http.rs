@@ -25,6 +25,9 @@ type Pool = Client<Connector, Full<Bytes>>;
 /// Servers close idle connections after some seconds; ours go before that, so that few requests meet a closed one.
 const IDLE_MAX: Duration = Duration::from_secs(15);
 
+/// The most headers that an answer may have.
+const HEADERS_MAX: usize = 1_024;
+
 /// Pools of runtimes that ended are forgotten beyond this many.
 const POOLS_MAX: usize = 16;
 
@@ -105,6 +108,8 @@ impl Http {
         let pool = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_MAX)
+            // A value may have a few hundred short attributes, and each is a header.
+            .http1_max_headers(HEADERS_MAX)
             .build(self.connector.clone());
         pools.push((runtime, pool.clone()));
         pool

@@ -22,6 +22,7 @@ mod target;
 mod time;
 mod wire;
 mod write;
+mod xml;
 
 pub use open::Open;
 pub use store::S3;

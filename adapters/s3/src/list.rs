@@ -11,6 +11,7 @@ use serde::Deserialize;
 use crate::{
     headers, time,
     wire::{Call, Wire},
+    xml,
 };
 
 #[derive(Deserialize, Default)]
@@ -79,12 +80,15 @@ impl Listing {
             call.query.push(("start-after", after.as_str()));
         }
         let (_, document) = self.wire.document(&call).await.map_err(|failed| self.wire.error(failed))?;
-        let text = std::str::from_utf8(&document).map_err(|source| not_a_list().because(source))?;
-        let page: Page = quick_xml::de::from_str(text).map_err(|source| not_a_list().because(source))?;
-        let encoded = page.encoding_type.as_deref() == Some("url");
+        let page: Page = xml::read(&document, "ListBucketResult")?;
+        if page.encoding_type.as_deref() != Some("url") && !page.contents.is_empty() {
+            // White space at the ends of names does not come through as it is.
+            let message = "the server does not encode the names that it lists; they cannot be trusted";
+            return Err(Error::new(ErrorKind::Unexpected, message));
+        }
         for Listed { key, tag, size, last_modified } in page.contents {
-            let name = if encoded { decode(&key)? } else { key };
-            self.in_order(&name)?;
+            let name = decode(&key)?;
+            self.in_place(&name)?;
             if let Ok(key) = Key::new(&name) {
                 let mut metadata = Metadata::new(headers::untagged(&tag), size);
                 metadata.modified = time::parse(&last_modified);
@@ -92,9 +96,11 @@ impl Listing {
             }
             self.last = Some(name);
         }
-        self.token = page.next_continuation_token.filter(|_| page.is_truncated);
-        self.over = self.token.is_none();
-        if page.is_truncated && self.over {
+        let next = page.next_continuation_token.filter(|_| page.is_truncated);
+        self.over = next.is_none();
+        let stuck = next.is_some() && next == self.token;
+        self.token = next;
+        if stuck || page.is_truncated && self.over {
             return Err(Error::new(
                 ErrorKind::Unexpected,
                 "the server cuts lists short and does not let them go on",
@@ -103,7 +109,11 @@ impl Listing {
         Ok(())
     }
 
-    fn in_order(&self, name: &str) -> Result<()> {
+    fn in_place(&self, name: &str) -> Result<()> {
+        if !name.starts_with(self.prefix.as_str()) {
+            let message = "the server lists keys that do not begin with the prefix that it was given";
+            return Err(Error::new(ErrorKind::Unexpected, message));
+        }
         let before = self.last.as_deref().or(self.after.as_deref());
         if before.is_some_and(|before| before >= name) {
             let message = "the server lists keys out of the order of their bytes; lists of this prefix cannot be trusted";

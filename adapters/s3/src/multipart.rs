@@ -1,11 +1,17 @@
 //! Large values: uploaded in parts, seen all at once when the upload is completed.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{
+    fmt::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{BoxStream, FuturesUnordered, StreamExt};
 use http::Method;
-use leasehold_core::{Attributes, Body, Error, ErrorKind, Key, Precondition, Result, Version, check_size};
+use leasehold_core::{Attributes, Body, Error, Key, Precondition, Result, Version, check_size};
 use serde::Deserialize;
 use tokio::runtime::Handle;
 
@@ -14,6 +20,7 @@ use crate::{
     outcome::Unwritten,
     wire::{Call, Wire},
     write::{self, Sending},
+    xml,
 };
 
 /// How many parts an upload has at most.
@@ -48,7 +55,7 @@ impl Pieces {
     /// The next piece; shorter than the others, or empty, at the end.
     ///
     /// # Errors
-    /// What the body fails with, and [`Invalid`](ErrorKind::Invalid) when it does not have the size that was announced or
+    /// What the body fails with, and [`Invalid`](leasehold_core::ErrorKind::Invalid) when it does not have the size that was announced or
     /// is larger than what is taken.
     pub(crate) async fn next(&mut self) -> Result<Bytes> {
         let mut piece = BytesMut::new();
@@ -89,7 +96,8 @@ pub(crate) struct Upload {
     key: Key,
     upload: String,
     id: WriteId,
-    open: bool,
+    /// Whether its parts are of no use to anybody when this goes.
+    open: AtomicBool,
 }
 
 #[derive(Deserialize)]
@@ -106,8 +114,7 @@ struct Completed {
 
 /// The ETag of a completed upload; `None` for a document that says something else.
 pub(crate) fn completion(document: &Bytes) -> Option<String> {
-    let text = std::str::from_utf8(document).ok()?;
-    quick_xml::de::from_str::<Completed>(text).ok().map(|completed| completed.tag)
+    xml::read::<Completed>(document, "CompleteMultipartUploadResult").ok().map(|completed| completed.tag)
 }
 
 impl Upload {
@@ -117,12 +124,9 @@ impl Upload {
         call.query = vec![("uploads", "")];
         headers::describe(&mut call.headers, attributes, &id, &Writes::default())?;
         let (_, document) = wire.document(&call).await.map_err(|failed| wire.error(failed))?;
-        let text = std::str::from_utf8(&document).unwrap_or_default();
-        let begun: Begun = quick_xml::de::from_str(text).map_err(|source| {
-            Error::new(ErrorKind::Unexpected, "the server does not say which upload was begun")
-                .because(source)
-        })?;
-        Ok(Self { wire: wire.clone(), key: key.clone(), upload: begun.upload_id, id, open: true })
+        let begun: Begun = xml::read(&document, "InitiateMultipartUploadResult")?;
+        let open = AtomicBool::new(true);
+        Ok(Self { wire: wire.clone(), key: key.clone(), upload: begun.upload_id, id, open })
     }
 
     /// Sends all pieces, `first` before the others, a few at a time. Returns their tags in order.
@@ -166,7 +170,7 @@ impl Upload {
 
     /// Makes the value out of the parts, under the precondition.
     pub(crate) async fn complete(
-        mut self,
+        self,
         tags: &[String],
         precondition: &Precondition,
     ) -> Result<Version, Unwritten> {
@@ -183,17 +187,19 @@ impl Upload {
         call.body = document.into();
         write::condition(&mut call.headers, precondition).map_err(Unwritten::Error)?;
         let sending = Sending { key: &self.key, call, precondition, id: self.id.clone(), completes: true };
+        // From here on the parts may be needed by a completion that is under way, also when nobody waits for it any more:
+        // some servers lose a value when both meet. What is left over is what a bucket's own rules are for.
+        self.open.store(false, Ordering::Relaxed);
         let outcome = sending.settle(&self.wire).await;
-        drop(sending);
-        // Parts that an unknown completion may still need are left to the bucket's own rules.
-        self.open = matches!(outcome, Err(Unwritten::Conflict | Unwritten::Error(_)));
+        let unneeded = matches!(outcome, Err(Unwritten::Conflict | Unwritten::Error(_)));
+        self.open.store(unneeded, Ordering::Relaxed);
         outcome
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        let (true, Ok(runtime)) = (self.open, Handle::try_current()) else { return };
+        let (true, Ok(runtime)) = (*self.open.get_mut(), Handle::try_current()) else { return };
         let (wire, key, upload) = (self.wire.clone(), self.key.clone(), std::mem::take(&mut self.upload));
         // Best effort: what is not aborted here is what a bucket's rule for incomplete uploads is for.
         runtime.spawn(async move {

@@ -6,7 +6,9 @@
 //!
 //! - Our id is there: it was applied.
 //! - The precondition still holds: the same write is sent again. If the first one arrives after all, one of the two is
-//!   refused, so it is applied once.
+//!   refused, so it is applied once, as long as nobody brings the base back meanwhile: a key that was made and deleted
+//!   again, or a content that returns, looks like the base and cannot be told from it. Where that matters a value carries
+//!   something that never comes back, as counters and leases do.
 //! - Anything else: it may have been applied and replaced since. Nobody can say, and nobody is told otherwise.
 //!
 //! A refused precondition is looked into as well, also the first: something between here and the server may have sent the
@@ -101,13 +103,30 @@ pub(crate) struct Write {
     attempts: u32,
     looks: u32,
     doubt: Doubt,
+    /// Whether what is under way takes its time, so that looking once says little.
+    patient: bool,
     last: Option<Error>,
 }
 
 impl Write {
     pub(crate) fn new(precondition: &Precondition, attempts_max: u32) -> Self {
         let conditional = *precondition != Precondition::None;
-        Self { conditional, attempts_max, attempts: 0, looks: 0, doubt: Doubt::None, last: None }
+        Self {
+            conditional,
+            attempts_max,
+            attempts: 0,
+            looks: 0,
+            doubt: Doubt::None,
+            patient: false,
+            last: None,
+        }
+    }
+
+    /// The same for a write that a server may work on for long: it is looked for several times before anything else is
+    /// done about a lost reply.
+    pub(crate) fn patient(mut self) -> Self {
+        self.patient = true;
+        self
     }
 
     /// The next step after the write was sent.
@@ -145,7 +164,18 @@ impl Write {
     pub(crate) fn seen(&mut self, seen: Seen) -> Next {
         match seen {
             Seen::Ours(version) => Next::Done(Ok(version)),
-            Seen::Base => self.send_again_as_before(),
+            Seen::Base | Seen::Other
+                if self.patient && self.doubt == Doubt::Open && self.looks + 1 < self.attempts_max =>
+            {
+                self.looks += 1;
+                Next::Look { pause: Some(Pause::Usual) }
+            }
+            Seen::Base => {
+                // When it is not there and no copy is on its way, it was not applied.
+                let certain = self.attempts == self.attempts_max && self.doubt != Doubt::Open;
+                self.doubt = if certain { Doubt::None } else { self.doubt };
+                self.send_again_as_before()
+            }
             // Without a condition there is no base; what should not have been applied and is not there may be sent again.
             Seen::Other if !self.conditional && self.doubt == Doubt::Weak => self.send_again_as_before(),
             Seen::Other if self.conditional && self.doubt == Doubt::None => {
@@ -178,8 +208,11 @@ impl Write {
         if self.attempts < self.attempts_max {
             self.last = Some(error);
             Next::Send { pause: Some(pause) }
-        } else {
+        } else if self.doubt == Doubt::None {
             self.give_up(error)
+        } else {
+            self.last = Some(error);
+            Next::Look { pause: None }
         }
     }
 
@@ -192,7 +225,11 @@ impl Write {
 
     fn unknown(&mut self, error: Option<Error>) -> Next {
         let error = error.or(self.last.take());
-        let error = error.unwrap_or_else(|| Error::conflict("nobody can say what became of it"));
+        let error =
+            error.unwrap_or_else(|| Error::conflict("the server refuses the condition although it holds"));
+        if self.doubt == Doubt::None {
+            return Next::Done(Err(Unwritten::Error(error)));
+        }
         Next::Done(Err(Unwritten::Unknown { error, may_come: self.doubt == Doubt::Open }))
     }
 }
@@ -290,6 +327,59 @@ mod tests {
         write.sent(Sent::Throttled(error()));
         unknown(write.sent(Sent::Refused(error())));
         assert!(matches!(conditional().sent(Sent::Refused(error())), Next::Done(Err(Unwritten::Error(_)))));
+    }
+
+    #[test]
+    fn what_takes_its_time_is_looked_for_several_times() {
+        for seen in [|| Seen::Base, || Seen::Other] {
+            let mut write = plain().patient();
+            assert!(matches!(write.sent(Sent::Lost(error())), Next::Look { pause: None }));
+            for _ in 0..2 {
+                assert!(matches!(write.seen(seen()), Next::Look { pause: Some(Pause::Usual) }));
+            }
+            assert!(!matches!(write.seen(seen()), Next::Look { .. }));
+        }
+        // What was answered is decided.
+        let mut write = conditional().patient();
+        write.sent(Sent::Precondition);
+        assert!(matches!(write.seen(Seen::Other), Next::Done(Err(Unwritten::Conflict))));
+    }
+
+    #[test]
+    fn throttling_to_the_end_is_certain_when_the_base_is_still_there() {
+        let throttled = |mut write: Write| {
+            for _ in 0..2 {
+                assert!(matches!(write.sent(Sent::Throttled(error())), Next::Send { .. }));
+            }
+            assert!(matches!(write.sent(Sent::Throttled(error())), Next::Look { .. }));
+            write
+        };
+        assert!(matches!(throttled(conditional()).seen(Seen::Base), Next::Done(Err(Unwritten::Error(_)))));
+        assert!(!unknown(throttled(conditional()).seen(Seen::Other)));
+        let ours = throttled(conditional()).seen(Seen::Ours(Version::new("v")));
+        assert!(matches!(ours, Next::Done(Ok(_))));
+        // A copy that was lost may still come.
+        let mut write = conditional();
+        write.sent(Sent::Lost(error()));
+        assert!(unknown(throttled_after(write).seen(Seen::Base)));
+    }
+
+    fn throttled_after(mut write: Write) -> Write {
+        write.seen(Seen::Base);
+        write.sent(Sent::Throttled(error()));
+        write.sent(Sent::Throttled(error()));
+        write
+    }
+
+    #[test]
+    fn a_server_that_never_takes_the_base_for_the_base_has_written_nothing() {
+        let mut write = conditional();
+        for _ in 0..2 {
+            write.sent(Sent::Precondition);
+            assert!(matches!(write.seen(Seen::Base), Next::Send { .. }));
+        }
+        write.sent(Sent::Precondition);
+        assert!(matches!(write.seen(Seen::Base), Next::Done(Err(Unwritten::Error(_)))));
     }
 
     #[test]

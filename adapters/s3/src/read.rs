@@ -43,7 +43,9 @@ pub(crate) async fn head(wire: &Wire, key: &Key) -> Result<Option<Metadata>> {
 }
 
 pub(crate) async fn get(wire: &Arc<Wire>, key: &Key, options: GetOptions) -> Result<Lookup> {
-    let GetOptions { mut range, if_changed_from, .. } = options;
+    let GetOptions { range: wanted, if_changed_from, .. } = options;
+    // A range in other words, and the one version for which they mean the same.
+    let (mut range, mut resolved_for) = (wanted, None);
     for _ in 0..RANGE_ROUNDS_MAX {
         let Some(asked) = in_header(range)? else {
             // An empty range cannot be asked for; what is left to learn is whether there is a value that long.
@@ -53,21 +55,22 @@ pub(crate) async fn get(wire: &Arc<Wire>, key: &Key, options: GetOptions) -> Res
                 Some(metadata) => empty(range.resolve(metadata.size)?, metadata),
             });
         };
-        match get_once(wire, key, range, asked, if_changed_from.as_ref()).await? {
-            Some(lookup) => return Ok(lookup),
+        match get_once(wire, key, range, asked, if_changed_from.as_ref(), resolved_for.as_ref()).await? {
+            Part::Found(lookup) => return Ok(*lookup),
+            Part::Replaced => (range, resolved_for) = (wanted, None),
             // Not satisfiable: past the end, or exactly at it, which is an empty range.
-            None => match head(wire, key).await? {
+            Part::NotThere => match head(wire, key).await? {
                 None => return Ok(Lookup::Absent),
                 Some(metadata) if Some(&metadata.version) == if_changed_from.as_ref() => {
                     return Ok(Lookup::Unchanged);
                 }
                 Some(metadata) => {
-                    let resolved = range.resolve(metadata.size)?;
+                    let resolved = wanted.resolve(metadata.size)?;
                     if resolved.is_empty() {
                         return Ok(empty(resolved, metadata));
                     }
                     // Some servers refuse to send the last bytes of a value that has fewer; by offsets they do.
-                    range = resolved.into();
+                    (range, resolved_for) = (resolved.into(), Some(metadata.version));
                 }
             },
         }
@@ -78,14 +81,29 @@ pub(crate) async fn get(wire: &Arc<Wire>, key: &Key, options: GetOptions) -> Res
     ))
 }
 
-/// `None` when the range cannot be satisfied.
+/// What came of asking for a part.
+enum Part {
+    Found(Box<Lookup>),
+    /// The range cannot be satisfied.
+    NotThere,
+    /// There is another version than the one that was asked for.
+    Replaced,
+}
+
+impl From<Lookup> for Part {
+    fn from(lookup: Lookup) -> Self {
+        Self::Found(Box::new(lookup))
+    }
+}
+
 async fn get_once(
     wire: &Arc<Wire>,
     key: &Key,
     range: ByteRange,
     asked: Option<HeaderValue>,
     unless: Option<&Version>,
-) -> Result<Option<Lookup>> {
+    only: Option<&Version>,
+) -> Result<Part> {
     let mut call = Call::new(Method::GET, Some(key));
     call.headers.insert(CHECKSUM_MODE, ENABLED);
     if let Some(asked) = asked {
@@ -97,26 +115,37 @@ async fn get_once(
             call.headers.insert(header::IF_NONE_MATCH, tag);
         }
     }
+    if let Some(tag) = only.and_then(headers::tag) {
+        call.headers.insert(header::IF_MATCH, tag);
+    }
     let answer = match wire.repeat(&call, WHOLE_BYTES_MAX).await {
         Ok(answer) => answer,
+        // Without a code it may be anything that stands in front of the server, and not the key, that is missing.
+        Err(Failed::Refused(refusal)) if refusal.reason() == Reason::NoSuchKey && refusal.code.is_empty() => {
+            let message = "a 404 came without word of what is missing; check the endpoint, or try again";
+            return Err(Error::new(ErrorKind::Unavailable, message));
+        }
         Err(Failed::Refused(refusal)) if refusal.reason() == Reason::NoSuchKey => {
-            return Ok(Some(Lookup::Absent));
+            return Ok(Lookup::Absent.into());
         }
         Err(Failed::Refused(refusal)) if refusal.status == StatusCode::RANGE_NOT_SATISFIABLE => {
-            return Ok(None);
+            return Ok(Part::NotThere);
+        }
+        Err(failed) if only.is_some() && failed.reason() == Some(Reason::Precondition) => {
+            return Ok(Part::Replaced);
         }
         Err(failed) => return Err(wire.error(failed)),
     };
     if answer.parts.status == StatusCode::NOT_MODIFIED {
-        return Ok(Some(Lookup::Unchanged));
+        return Ok(Lookup::Unchanged.into());
     }
     if answer.parts.status == StatusCode::PARTIAL_CONTENT
         && matches!(&answer.body, Content::Whole(part) if part.is_empty())
     {
         // Some servers answer a range that cannot be satisfied with a part that is empty.
-        return Ok(None);
+        return Ok(Part::NotThere);
     }
-    found(wire, range, &answer.parts, answer.body).map(Some)
+    found(wire, range, &answer.parts, answer.body).map(Part::from)
 }
 
 fn found(wire: &Arc<Wire>, range: ByteRange, parts: &response::Parts, content: Content) -> Result<Lookup> {
@@ -125,12 +154,16 @@ fn found(wire: &Arc<Wire>, range: ByteRange, parts: &response::Parts, content: C
         Content::Whole(bytes) => bytes.len() as u64,
         Content::Flowing(_) => headers::content_length(headers).ok_or_else(no_length)?,
     };
+    let bytes = sent;
     let (sent, size) = match parts.status {
         StatusCode::PARTIAL_CONTENT => content_range(headers).ok_or_else(|| {
             Error::new(ErrorKind::Unexpected, "the server sent a part and did not say which")
         })?,
         _ => (0..sent, sent),
     };
+    if sent.end.checked_sub(sent.start) != Some(bytes) {
+        return Err(Error::new(ErrorKind::Unexpected, "the server sent another part than it says"));
+    }
     // A server may send the whole value instead of the part; then the rest is cut off here.
     let wanted = range.resolve(size)?;
     if sent != wanted && sent != (0..size) {

@@ -32,8 +32,11 @@ pub(crate) enum Reason {
     Undecided,
     /// Slower, please.
     Throttled,
-    /// The server failed; it may have done it before.
+    /// The server failed; it may have done it before, and will not do it later.
     Failed,
+    /// Something between here and the server failed, or the server did not say what happened: it may have been done, and
+    /// may still be.
+    Gateway,
     /// The keys are over.
     Expired,
     /// The call will never succeed as it stands.
@@ -62,12 +65,14 @@ impl Refusal {
 
     fn known(status: StatusCode, headers: &HeaderMap, Document { code, message, region }: Document) -> Self {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        // What a server says is shown to people; not without a bound.
+        let bounded = |text: &str, most: usize| text.chars().take(most).collect::<String>();
+        let region = text("x-amz-bucket-region").or(region.as_deref());
         Self {
             status,
-            code,
-            // What a server says is shown to people; not without a bound.
-            message: message.chars().take(300).collect(),
-            region: text("x-amz-bucket-region").map(str::to_owned).or(region),
+            code: bounded(&code, 100),
+            message: bounded(&message, 300),
+            region: region.map(|region| bounded(region, 100)),
             date: text(header::DATE.as_str()).and_then(|date| httpdate::parse_http_date(date).ok()),
         }
     }
@@ -82,15 +87,19 @@ impl Refusal {
                 | "Throttling"
                 | "ThrottlingException"
                 | "TooManyRequests"
-                | "RequestLimitExceeded",
+                | "RequestLimitExceeded"
+                | "ServiceUnavailable",
                 _,
             )
-            | (_, 429 | 503) => Reason::Throttled,
+            | (_, 429) => Reason::Throttled,
             ("NoSuchUpload", _) => Reason::NoSuchUpload,
             ("NoSuchKey", _) => Reason::NoSuchKey,
             // A code is the surer sign; without one, a key is what is usually missing.
             ("", 404) => Reason::NoSuchKey,
-            ("RequestTimeout" | "InternalError", _) | (_, 408 | 500 | 502 | 504) => Reason::Failed,
+            ("RequestTimeout" | "InternalError", _) | (_, 408 | 500) => Reason::Failed,
+            ("NotImplemented" | "QuotaExceeded" | "XMinioStorageFull", _) | (_, 501 | 507) => Reason::Wrong,
+            (code, 503) if !code.is_empty() => Reason::Failed,
+            (_, 500..=599) => Reason::Gateway,
             _ => Reason::Wrong,
         }
     }
@@ -117,7 +126,7 @@ impl Refusal {
                 let message = "the server asks for a slower pace; wait before the next try";
                 return (ErrorKind::Throttled, message.to_owned());
             }
-            Reason::Failed => {
+            Reason::Failed | Reason::Gateway => {
                 let message = format!("the server failed with status {}; try again", self.status.as_u16());
                 return (ErrorKind::Unavailable, message);
             }
@@ -222,9 +231,17 @@ mod tests {
             (409, "", Reason::Undecided),
             (429, "TooManyRequests", Reason::Throttled),
             (503, "SlowDown", Reason::Throttled),
-            (503, "", Reason::Throttled),
+            (503, "ServiceUnavailable", Reason::Throttled),
+            (503, "SlowDownWrite", Reason::Failed),
             (500, "InternalError", Reason::Failed),
-            (502, "", Reason::Failed),
+            (500, "", Reason::Failed),
+            (502, "", Reason::Gateway),
+            (503, "", Reason::Gateway),
+            (504, "", Reason::Gateway),
+            (520, "", Reason::Gateway),
+            (524, "", Reason::Gateway),
+            (501, "NotImplemented", Reason::Wrong),
+            (507, "", Reason::Wrong),
             (404, "NoSuchKey", Reason::NoSuchKey),
             (404, "", Reason::NoSuchKey),
             (404, "NoSuchUpload", Reason::NoSuchUpload),

@@ -77,13 +77,15 @@ pub(crate) struct Settings {
 }
 
 impl S3 {
-    /// Sends a request about a key that is none of S3's own, and expects nothing but a success: for what stands in front of
-    /// a bucket and takes more than S3 does.
+    /// Sends a request about a key that is none of S3's own, with one word as its query, and expects nothing but a success:
+    /// for what stands in front of a bucket and takes more than S3 does.
     ///
     /// # Errors
     /// As for any call; nothing is sent twice.
-    pub async fn request(&self, method: http::Method, key: &Key) -> Result<()> {
-        let sent = self.wire.send(&Call::new(method, Some(key))).await;
+    pub async fn request(&self, method: http::Method, key: &Key, word: &str) -> Result<()> {
+        let mut call = Call::new(method, Some(key));
+        call.query.push((word, ""));
+        let sent = self.wire.send(&call).await;
         sent.map(drop).map_err(|failed| self.explain(self.wire.error(failed), "request", key))
     }
 

@@ -61,6 +61,11 @@ impl<'a> Call<'a> {
     pub(crate) fn new(method: Method, key: Option<&'a str>) -> Self {
         Self { method, key, query: Vec::new(), headers: HeaderMap::new(), body: Bytes::new() }
     }
+
+    /// Whether the answer is a value, and not a document about one.
+    fn is_value(&self) -> bool {
+        self.method == Method::GET && self.key.is_some() && self.query.is_empty()
+    }
 }
 
 /// A success, with its body as far as it was read.
@@ -105,7 +110,9 @@ impl Wire {
         else {
             return response;
         };
-        if refusal.reason() != Reason::Expired {
+        // The answer to a head has no body to say that the keys are over.
+        let silent = call.method == Method::HEAD && matches!(refusal.status.as_u16(), 400 | 403);
+        if refusal.reason() != Reason::Expired && !silent {
             return response;
         }
         match provided.replace(&keys).await {
@@ -142,7 +149,11 @@ impl Wire {
         let upload = Duration::from_secs(call.body.len() as u64 / UPLOAD_BYTES_A_SECOND_MIN);
         let response =
             self.http.send(request, self.timeout + upload).await.map_err(|lost| self.no_answer(lost))?;
-        if response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED {
+        // Some servers answer a condition of a write with it too, which is a refusal.
+        let unchanged = response.status() == StatusCode::NOT_MODIFIED
+            && call.method == Method::GET
+            && call.headers.contains_key(header::IF_NONE_MATCH);
+        if response.status().is_success() || unchanged {
             return Ok(response);
         }
         Err(Failed::Refused(self.refusal(response).await))
@@ -151,7 +162,13 @@ impl Wire {
     /// Sends a call once, and reads a body of at most `whole_max` bytes, or of unknown length, to its end.
     async fn fetch(&self, call: &Call<'_>, whole_max: u64) -> Result<Answer, Failed> {
         let (parts, body) = self.send(call).await?.into_parts();
-        let whole = body.size_hint().exact().is_none_or(|size| size <= whole_max);
+        let size = body.size_hint().exact();
+        if size.is_none() && call.is_value() {
+            // It could be cut off anywhere and nobody would know.
+            let message = "the server does not say how long the value is";
+            return Err(Failed::Lost(Error::new(ErrorKind::Unexpected, message)));
+        }
+        let whole = size.is_none_or(|size| size <= whole_max);
         let body = if whole { Content::Whole(self.collect(body).await?) } else { Content::Flowing(body) };
         Ok(Answer { parts, body })
     }
@@ -211,14 +228,19 @@ impl Wire {
 
     /// A whole document.
     pub(crate) async fn collect(&self, body: Incoming) -> Result<Bytes, Failed> {
-        let read = tokio::time::timeout(self.timeout, Limited::new(body, DOCUMENT_BYTES_MAX).collect()).await;
+        self.collect_within(body, self.timeout).await
+    }
+
+    /// The same, with more patience than for the head of an answer.
+    pub(crate) async fn collect_within(&self, body: Incoming, patience: Duration) -> Result<Bytes, Failed> {
+        let read = tokio::time::timeout(patience, Limited::new(body, DOCUMENT_BYTES_MAX).collect()).await;
         match read {
             Ok(Ok(collected)) => Ok(collected.to_bytes()),
             Ok(Err(source)) => {
                 let message = "the answer broke off; try again";
                 Err(Failed::Lost(Error::new(ErrorKind::Unavailable, message).because(source)))
             }
-            Err(_) => Err(Failed::Lost(self.timed_out(self.timeout))),
+            Err(_) => Err(Failed::Lost(self.timed_out(patience))),
         }
     }
 
@@ -269,7 +291,10 @@ impl Failed {
                 matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
             }
             Self::Refused(refusal) => {
-                matches!(refusal.reason(), Reason::Throttled | Reason::Failed | Reason::Undecided)
+                matches!(
+                    refusal.reason(),
+                    Reason::Throttled | Reason::Failed | Reason::Gateway | Reason::Undecided
+                )
             }
         }
     }

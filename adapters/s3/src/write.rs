@@ -1,5 +1,7 @@
 //! Writing one value in one request, or completing a multipart upload, to an outcome.
 
+use std::time::Duration;
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
@@ -14,6 +16,9 @@ use crate::{
 };
 
 const CHECKSUM: HeaderName = HeaderName::from_static("x-amz-checksum-crc64nvme");
+/// How long a server may put the parts of a large value together; it sends white space meanwhile.
+const COMPLETION_PATIENCE: Duration = Duration::from_secs(600);
+
 const ANY: HeaderValue = HeaderValue::from_static("*");
 
 /// One write: what is sent until there is an outcome, the same each time.
@@ -50,6 +55,9 @@ impl<'a> Sending<'a> {
     /// Sends, looks and waits until there is an outcome.
     pub(crate) async fn settle(&self, wire: &Wire) -> Result<Version, Unwritten> {
         let mut write = Write::new(self.precondition, wire.pace.attempts_max);
+        if self.completes {
+            write = write.patient();
+        }
         let mut next = Next::Send { pause: None };
         let mut steps = 0;
         loop {
@@ -78,7 +86,7 @@ impl<'a> Sending<'a> {
         match wire.send(&self.call).await {
             Ok(response) if self.completes => {
                 let (parts, body) = response.into_parts();
-                match wire.collect(body).await {
+                match wire.collect_within(body, COMPLETION_PATIENCE.max(wire.timeout)).await {
                     Ok(body) => self.completed(wire, &parts.headers, &body),
                     Err(failed) => Sent::Lost(wire.error(failed)),
                 }
@@ -106,11 +114,12 @@ impl<'a> Sending<'a> {
             Some(Reason::NoSuchKey) if matches!(self.precondition, Precondition::Matches(_)) => {
                 Sent::Precondition
             }
-            // An upload cannot be completed after this; to its caller somebody else was faster.
-            Some(Reason::Undecided) if self.completes => Sent::Precondition,
+            // An upload cannot be completed after this; its caller has to begin another one.
+            Some(Reason::Undecided) if self.completes => Sent::Refused(error.retryable(true)),
             Some(Reason::Undecided) => Sent::NotApplied(error),
             Some(Reason::Throttled) => Sent::Throttled(error),
             Some(Reason::Failed) => Sent::Failed(error),
+            Some(Reason::Gateway) => Sent::Lost(error),
             // Completed by a copy of this call, or gone.
             Some(Reason::NoSuchUpload) => Sent::Failed(error),
             Some(_) if error.kind() == ErrorKind::Unavailable => Sent::NotApplied(error),

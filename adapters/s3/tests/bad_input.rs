@@ -5,10 +5,17 @@
 mod support;
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
+use aws_credential_types::{
+    Credentials,
+    provider::{ProvideCredentials, future},
+};
 use leasehold_core::{
     BoxFuture, Capability, Clock, Environment, Error, ErrorKind, Random, Store, SystemClock, SystemRandom,
 };
@@ -155,41 +162,85 @@ async fn what_is_no_bucket_endpoint_or_region_is_refused_at_once() {
     }
 }
 
+/// Gives out these secrets one after the other, with what they have left; the last again and again.
+#[derive(Debug, Clone)]
+struct Provider {
+    keys: Vec<(&'static str, Duration)>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Provider {
+    fn of(keys: impl Into<Vec<(&'static str, Duration)>>) -> Self {
+        Self { keys: keys.into(), asked: Arc::default() }
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+impl ProvideCredentials for Provider {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+        let (secret, left) = self.keys[asked.min(self.keys.len() - 1)];
+        let expires = SystemClock.wall() + left;
+        future::ProvideCredentials::ready(Ok(Credentials::new(ID, secret, None, Some(expires), "test")))
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
 #[tokio::test]
-async fn keys_are_renewed_before_they_expire_and_when_they_are_refused() {
-    use aws_credential_types::{
-        Credentials,
-        provider::{ProvideCredentials, future},
-    };
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    #[derive(Debug, Clone, Default)]
-    struct Provider(Arc<AtomicUsize>);
-
-    impl ProvideCredentials for Provider {
-        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-        where
-            Self: 'a,
-        {
-            let asked = self.0.fetch_add(1, Ordering::Relaxed);
-            // The first are about to expire, the second are refused, the third are good.
-            let secret = if asked == 1 { "hush" } else { SECRET };
-            let expires = SystemClock.wall() + Duration::from_secs(if asked == 0 { 60 } else { 3_600 });
-            future::ProvideCredentials::ready(Ok(Credentials::new(ID, secret, None, Some(expires), "test")))
-        }
-    }
-
+async fn keys_are_renewed_before_they_expire_and_not_at_every_call() {
     let behind = Behind::start().await;
-    let provider = Provider::default();
-    let store = Store::new(behind.open().provider(provider.clone()).await.unwrap());
-    store.put("k", "1").await.unwrap();
-    assert_eq!(provider.0.load(Ordering::Relaxed), 1);
-    behind.proxy.script(When::any(), [Fault::Answer(Answer::new(403, "ExpiredToken", "It has expired."))]);
-    // Renewed since the first expire soon; refused as expired; renewed again.
-    store.put("k", "2").await.unwrap();
-    assert_eq!(provider.0.load(Ordering::Relaxed), 3);
-    for _ in 0..3 {
-        store.get("k").await.unwrap();
+    let later = Arc::new(AtomicU64::new(0));
+    let environment = Environment { clock: Arc::new(Later(later.clone())), random: Arc::new(SystemRandom) };
+    let provider = Provider::of([(SECRET, MINUTE), (SECRET, MINUTE), (SECRET, 60 * MINUTE)]);
+    let open = behind.open().provider(provider.clone()).environment(environment);
+    let store = Store::new(open.await.unwrap());
+    for (seconds, asked) in [(0, 1), (0, 1), (11, 2), (11, 2), (22, 3), (60, 3)] {
+        later.store(seconds, Ordering::Relaxed);
+        store.put("k", "1").await.unwrap();
+        assert_eq!(provider.asked(), asked, "after {seconds} s");
     }
-    assert_eq!(provider.0.load(Ordering::Relaxed), 3, "good keys are kept");
+}
+
+#[tokio::test]
+async fn keys_that_are_refused_as_expired_are_replaced() {
+    let behind = Behind::start().await;
+    let provider = Provider::of([("hush", 60 * MINUTE), (SECRET, 60 * MINUTE)]);
+    let store = Store::new(behind.open().provider(provider.clone()).await.unwrap());
+    behind.proxy.script(When::any(), [Fault::Answer(Answer::new(403, "ExpiredToken", "It has expired."))]);
+    store.put("k", "1").await.unwrap();
+    assert_eq!(provider.asked(), 2);
+    // A head is refused without a word.
+    let provider = Provider::of([("hush", 60 * MINUTE), (SECRET, 60 * MINUTE)]);
+    let store = Store::new(behind.open().provider(provider.clone()).await.unwrap());
+    assert!(store.head("k").await.unwrap().is_some());
+    assert_eq!(provider.asked(), 2);
+}
+
+/// A clock that is some seconds ahead, but for the time of day.
+#[derive(Debug)]
+struct Later(Arc<AtomicU64>);
+
+impl Clock for Later {
+    fn monotonic(&self) -> Duration {
+        SystemClock.monotonic() + Duration::from_secs(self.0.load(Ordering::Relaxed))
+    }
+
+    fn boottime(&self) -> Duration {
+        self.monotonic()
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemClock.wall()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        SystemClock.sleep(duration)
+    }
 }

@@ -171,6 +171,72 @@ async fn increments_count_what_was_acknowledged_and_nothing_twice() {
     println!("{applied} applied, {unknown} unknown, sum {sum}, {} requests", behind.proxy.count());
 }
 
+/// As above, with what takes away as well as adds, so that the number and with it the content returns again and again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn increments_that_go_up_and_down_count_what_was_acknowledged() {
+    let behind = Behind::with_content_tags().await;
+    behind
+        .proxy
+        .random(13, Rates { when: When::any(), hold_max: Duration::from_millis(300), ..Rates::even(0.1) });
+    let clients = (0..CLIENTS).map(|client| {
+        let open = behind.open().timeout(Duration::from_millis(150));
+        tokio::spawn(async move {
+            let store = Store::new(open.await.unwrap());
+            let delta = if client % 2 == 0 { 1 } else { -1 };
+            let (mut applied, mut up, mut down) = (0, 0, 0);
+            for _ in 0..ROUNDS {
+                match store.increment("n", delta).await {
+                    Ok(_) => applied += delta,
+                    Err(error) if error.is_indeterminate() && delta > 0 => up += 1,
+                    Err(error) if error.is_indeterminate() => down += 1,
+                    Err(_) => {}
+                }
+            }
+            (applied, up, down)
+        })
+    });
+    let clients: Vec<_> = clients.collect();
+    let (mut applied, mut up, mut down) = (0, 0, 0);
+    for client in clients {
+        let own = client.await.unwrap();
+        (applied, up, down) = (applied + own.0, up + own.1, down + own.2);
+    }
+    behind.proxy.calm();
+    behind.proxy.idle().await;
+    let sum: i64 = behind.direct().await.increment("n", 0).await.unwrap();
+    assert!(
+        (applied - down..=applied + up).contains(&sum),
+        "{applied}, with {up} up and {down} down unknown, and the sum is {sum}"
+    );
+    println!("{applied}, {up} up and {down} down unknown, sum {sum}, {} requests", behind.proxy.count());
+}
+
+#[tokio::test]
+async fn a_counter_that_returns_to_a_number_does_not_let_a_ghost_count() {
+    let behind = Behind::with_content_tags().await;
+    let (store, direct) = (behind.store().await, behind.direct().await);
+    direct.increment("n", 5).await.unwrap();
+    let gate = Gate::new();
+    behind.proxy.script(When::method("PUT"), [Fault::HoldRequest(Until::Gate(gate.clone()))]);
+    assert_eq!(store.increment("n", 1).await.unwrap(), 6);
+    assert_eq!(puts(&behind.proxy), 2, "the second copy was applied, the first is on its way");
+    assert_eq!(direct.increment("n", -1).await.unwrap(), 5);
+    gate.open();
+    behind.proxy.idle().await;
+    assert_eq!(direct.increment("n", 0).await.unwrap(), 5);
+}
+
+#[tokio::test]
+async fn an_increment_under_a_failing_server_says_so_soon() {
+    let behind = Behind::start().await;
+    let store = behind.store().await;
+    store.increment("n", 1).await.unwrap();
+    behind.proxy.always(When::method("PUT"), Fault::Answer(Answer::slow_down()));
+    let error = store.increment("n", 1).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Throttled, "{error}");
+    assert!(puts(&behind.proxy) <= 20, "{} puts", puts(&behind.proxy));
+}
+
 async fn scripted(faults: impl IntoIterator<Item = Fault>) -> (Behind, Store) {
     let behind = Behind::start().await;
     behind.proxy.script(When::method("PUT"), faults);

@@ -140,6 +140,9 @@ async fn read(store: &Store, key: &str) -> Result<Option<(i64, Version)>> {
     let Some(object) = store.get(key).await? else { return Ok(None) };
     let version = object.version().clone();
     let text = object.text().await?;
-    let value = text.parse().map_err(|_| Error::invalid(format!("{text:?} is nothing that was written")))?;
+    let value = text
+        .trim_ascii_end()
+        .parse()
+        .map_err(|_| Error::invalid(format!("{text:?} is nothing that was written")))?;
     Ok(Some((value, version)))
 }

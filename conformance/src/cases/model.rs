@@ -7,7 +7,7 @@ use leasehold_core::{Capability, ErrorKind, Store, Version};
 use crate::{
     Case, Check, Stop, Trial,
     case::case,
-    trial::{ensure, ensure_eq, refused, value},
+    trial::{counts, ensure, ensure_eq, refused, value},
 };
 
 pub(super) const CASES: &[Case] = &[case!(C1, any_sequence_of_calls_does_what_a_sorted_map_does)];
@@ -104,8 +104,10 @@ async fn step(
             let delta = random.i64(-50..50);
             let wanted = leasehold_core::add_to(current.as_ref().map(|(bytes, _)| &bytes[..]), delta)?;
             ensure_eq!(store.increment(key, delta).await?, wanted, "the sum");
-            let head = store.head(key).await?.ok_or_else(|| Stop::failed("the number is gone"))?;
-            model.values.insert(key, (wanted.to_string().into_bytes(), head.version));
+            counts(store, key, wanted).await?;
+            let number = store.get(key).await?.ok_or_else(|| Stop::failed("the number is gone"))?;
+            let version = number.version().clone();
+            model.values.insert(key, (number.bytes().await?.to_vec(), version));
         }
         8 => {
             let prefix = ["", "a", "a/", "a/b", "b", "ä"][random.usize(..6)];

@@ -115,6 +115,9 @@ impl Store {
 
     /// Adds `delta` to a decimal integer (absent counts as 0) and returns the sum.
     ///
+    /// The value stays text that a JSON reader takes for the number. On stores whose versions derive from content, such as
+    /// S3, white space stands behind it: trim it before parsing it by other means.
+    ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) when the value is no integer or the sum does not fit into 64 bits;
     /// nothing is changed then. An error with [`is_indeterminate`](crate::Error::is_indeterminate) may have counted.

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use leasehold_conformance::ContentVersions;
 use leasehold_core::Store;
 use leasehold_fault_proxy::FaultProxy;
 use leasehold_memory::Memory;
@@ -33,7 +34,15 @@ pub(crate) struct Behind {
 
 impl Behind {
     pub(crate) async fn start() -> Self {
-        let below = Store::new(Memory::new());
+        Self::over(Store::new(Memory::new())).await
+    }
+
+    /// The same with ETags as S3 has them: a content that returns brings its old one back.
+    pub(crate) async fn with_content_tags() -> Self {
+        Self::over(Store::new(ContentVersions::new(Memory::new()))).await
+    }
+
+    async fn over(below: Store) -> Self {
         let server = serve(below.clone()).await;
         let proxy = FaultProxy::start(server.address());
         Self { below, server, proxy }

@@ -1,4 +1,4 @@
-//! The adapter: exact, and modest in what it claims.
+//! A store whose versions derive from content.
 
 use std::{
     fmt,
@@ -13,11 +13,14 @@ use leasehold_core::{
 };
 use leasehold_memory::Memory;
 
+/// A store in memory that promises as little as object storage does: its versions are taken from the content, so that equal
+/// values have equal versions and an old version comes back with its value, and deletes have no preconditions.
+///
+/// Exact otherwise. What is built on conditional writes and passes over [`Memory`] may still lose a write here.
 #[derive(Clone, Debug)]
-pub(crate) struct ContentVersions {
-    pub(crate) below: Memory,
-    /// Whether it carries attributes.
-    pub(crate) attributes: bool,
+pub struct ContentVersions {
+    below: Memory,
+    attributes: bool,
 }
 
 fn version(bytes: &[u8]) -> Version {
@@ -27,6 +30,17 @@ fn version(bytes: &[u8]) -> Version {
 }
 
 impl ContentVersions {
+    /// The values of `below`, with other versions.
+    pub fn new(below: Memory) -> Self {
+        Self { below, attributes: true }
+    }
+
+    /// The same without attributes.
+    #[must_use]
+    pub fn without_attributes(self) -> Self {
+        Self { attributes: false, ..self }
+    }
+
     /// The value with its version here, and the one it has below.
     async fn look(&self, key: &Key) -> Result<Option<(Metadata, Bytes, Version)>> {
         let Some(object) = self.below.get(key, GetOptions::default()).await?.found() else { return Ok(None) };
