@@ -9,9 +9,9 @@ use crate::failure::Failure;
 const NONE: &str = "an S3 server needs credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give \
                     --credentials FILE";
 
-/// Those of `file`, or of the environment when there is none.
+/// Those of `file`, or of the environment when there is none. Somebody can sign with each of them.
 pub(super) fn find(file: Option<&Path>) -> Result<Vec<Credentials>, Failure> {
-    match file {
+    let found = match file {
         None => environment(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
             .map(|one| vec![one]),
         Some(path) => {
@@ -19,6 +19,10 @@ pub(super) fn find(file: Option<&Path>) -> Result<Vec<Credentials>, Failure> {
                 .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", path.display())))?;
             parse(&text).map_err(|flaw| Failure::usage(format!("{}: {flaw}", path.display())))
         }
+    }?;
+    match found.iter().find_map(Credentials::flaw) {
+        Some(flaw) => Err(Failure::usage(flaw)),
+        None => Ok(found),
     }
 }
 

@@ -40,8 +40,8 @@ impl Credentials {
         &self.access_key
     }
 
-    /// Why nobody could sign with them.
-    pub(crate) fn flaw(&self) -> Option<&'static str> {
+    /// Why nobody could sign with them, if that is so; a server refuses to start with them. Tells no secret.
+    pub fn flaw(&self) -> Option<&'static str> {
         let sound = |key: &str| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
         if !sound(&self.access_key) || self.access_key.contains(['/', ',']) {
             Some("an access key is printable ASCII without spaces, \"/\" and \",\"; give another one")
@@ -114,7 +114,7 @@ pub(crate) fn query(uri: &Uri, name: &str) -> Option<String> {
 }
 
 /// A field of `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…`.
-fn field<'a>(authorization: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn field<'a>(authorization: &'a str, name: &str) -> Option<&'a str> {
     authorization.split([' ', ',']).find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
 }
 

@@ -10,8 +10,9 @@ use leasehold_core::{DeleteOptions, Entry, Json, Key, Store};
 use parking_lot::RwLock;
 use s3s::{S3Result, s3_error};
 use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 
-use crate::{errors::refusal, keys};
+use crate::{errors::refusal, keys, locks::Locks};
 
 /// How long a bucket that was there is taken to be there still, without asking the store.
 const BELIEVED: Duration = Duration::from_secs(5);
@@ -40,11 +41,13 @@ pub(crate) struct Buckets {
     store: Store,
     /// Those that were there, and when that was last seen. Only presence is remembered.
     seen: RwLock<HashMap<String, Duration>>,
+    /// Shared by those who write into a bucket, exclusive to who deletes it.
+    locks: Locks,
 }
 
 impl Buckets {
     pub(crate) fn new(store: Store) -> Self {
-        Self { store, seen: RwLock::default() }
+        Self { store, seen: RwLock::default(), locks: Locks::default() }
     }
 
     /// That there is such a bucket, or was within the last seconds.
@@ -66,6 +69,26 @@ impl Buckets {
                 Err(s3_error!(NoSuchBucket, "there is no bucket {name:?}"))
             }
         }
+    }
+
+    /// The same for a write: this server does not delete the bucket while the guard is there.
+    ///
+    /// # Errors
+    /// `NoSuchBucket`.
+    pub(crate) async fn writing(&self, name: &str) -> S3Result<OwnedRwLockReadGuard<()>> {
+        let guard = self.locks.shared(name).await;
+        self.check(name).await?;
+        Ok(guard)
+    }
+
+    /// Keeps writers out while a bucket is deleted; they wait.
+    ///
+    /// # Errors
+    /// `OperationAborted` while somebody writes: a body may take long, and is not waited for.
+    pub(crate) fn close(&self, name: &str) -> S3Result<OwnedRwLockWriteGuard<()>> {
+        self.locks.try_exclusive(name).ok_or_else(|| {
+            s3_error!(OperationAborted, "somebody is writing into the bucket {name:?}; nothing was deleted")
+        })
     }
 
     fn remember(&self, name: &str, now: Duration) {
@@ -116,7 +139,7 @@ impl Buckets {
         found.json().await.map_err(refusal)
     }
 
-    /// Deletes a bucket in which no object is left.
+    /// Deletes a bucket in which no object is left; it has to be [closed](Self::close).
     ///
     /// # Errors
     /// `NoSuchBucket`, `BucketNotEmpty`.

@@ -6,7 +6,7 @@ use http::{HeaderMap, header};
 use leasehold_core::{Metadata, Precondition, Version};
 use s3s::{
     S3Error, S3Result,
-    dto::{ETagCondition, Timestamp},
+    dto::{ETagCondition, Timestamp, TimestampFormat},
     s3_error,
 };
 
@@ -94,6 +94,23 @@ impl Read {
         self.check(metadata).map_err(|_| {
             s3_error!(PreconditionFailed, "the source is not as the condition demands; nothing was copied")
         })
+    }
+}
+
+/// Whether a range is still one of the object that the client has the rest of: `If-Range`, RFC 9110 §13.1.5.
+///
+/// What is neither a strong tag nor a date holds for no object, and the answer is then the whole.
+pub(crate) fn range_holds(headers: &HeaderMap, metadata: &Metadata) -> bool {
+    let Some(condition) = headers.get(header::IF_RANGE) else { return true };
+    let tag = etag::tag(&metadata.version);
+    match ETagCondition::parse_http_header(condition.as_bytes()) {
+        Ok(ETagCondition::ETag(wanted)) => wanted.strong_cmp(&tag),
+        Ok(ETagCondition::Any) => false,
+        Err(_) => {
+            let date = condition.to_str().ok();
+            let date = date.and_then(|date| Timestamp::parse(TimestampFormat::HttpDate, date).ok());
+            date.is_some() && metadata.modified.map(whole_seconds) == date
+        }
     }
 }
 

@@ -8,15 +8,20 @@ use std::{
     },
 };
 
+use bytes::Bytes;
 use futures_util::{StreamExt, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use s3s::{HttpError, HttpRequest, HttpResponse, S3Result, dto::StreamingBlob, s3_error, service::S3Service};
+use tokio::sync::Semaphore;
 
 use crate::{
     access,
     checks::Checks,
+    chunks,
     errors::not_implemented,
+    incoming::{self, GivenUp},
     metadata,
     upload::{self, Verdict},
 };
@@ -117,6 +122,7 @@ const PRESIGNED_SECONDS_MAX: u64 = 7 * 24 * 3_600;
 pub struct Endpoint {
     protocol: S3Service,
     requests: Arc<AtomicU64>,
+    budget: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Endpoint {
@@ -128,7 +134,7 @@ impl fmt::Debug for Endpoint {
 impl Endpoint {
     /// `first` is where request ids begin.
     pub(crate) fn new(protocol: S3Service, first: u64) -> Self {
-        Self { protocol, requests: Arc::new(AtomicU64::new(first)) }
+        Self { protocol, requests: Arc::new(AtomicU64::new(first)), budget: chunks::budget() }
     }
 
     /// Answers one request. Nothing that a client sends makes this fail; the error is the protocol's and ends the
@@ -142,13 +148,20 @@ impl Endpoint {
     pub async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let id = self.requests.fetch_add(1, Ordering::Relaxed);
         let head = request.method() == Method::HEAD;
-        let mut response = match acceptable(&request).and_then(|()| with_checked_form(request)) {
+        let prepared = acceptable(&request).and_then(|()| {
+            let (request, given_up) = incoming::guarded(request, &self.budget);
+            Ok((with_checked_form(request, &given_up)?, given_up))
+        });
+        let mut response = match prepared {
             Err(refused) => told(refused)?,
-            Ok((request, form)) => {
+            Ok(((request, form), given_up)) => {
                 let response = self.protocol.call(request).await?;
-                match form.and_then(|form| form.take_refusal()) {
+                let failed = response.status().is_client_error() || response.status().is_server_error();
+                // Whoever receives an object takes the reason, and tells it unless the outcome is unknown.
+                let given_up = || given_up.take().filter(|_| failed);
+                match form.and_then(|form| form.take_refusal()).or_else(given_up) {
                     Some(refused) => told(refused)?,
-                    None => response,
+                    None => declared_once(response),
                 }
             }
         };
@@ -180,6 +193,28 @@ fn told(refused: s3s::S3Error) -> Result<HttpResponse, HttpError> {
     refused.to_http_response().map_err(|error| HttpError::new(Box::new(error)))
 }
 
+/// An answer that began before its outcome was known, and turns out to be a refusal, declares itself as XML again.
+fn declared_once(response: HttpResponse) -> HttpResponse {
+    // Nothing else of the protocol says this.
+    if !response.headers().contains_key(header::TRANSFER_ENCODING) {
+        return response;
+    }
+    response.map(|body| {
+        let mut is_declared = false;
+        s3s::Body::http_body_unsync(body.map_frame(move |frame| {
+            frame.map_data(|bytes: Bytes| {
+                let declaration = if bytes.starts_with(b"<?xml") {
+                    bytes.windows(2).position(|pair| pair == b"?>").map_or(0, |at| at + 2)
+                } else {
+                    0
+                };
+                let again = declaration > 0 && std::mem::replace(&mut is_declared, true);
+                if again { bytes.slice(declaration..) } else { bytes }
+            })
+        }))
+    })
+}
+
 /// Refuses what this server would otherwise ignore, or take for something else.
 fn acceptable(request: &HttpRequest) -> S3Result<()> {
     let headers = request.headers();
@@ -190,6 +225,7 @@ fn acceptable(request: &HttpRequest) -> S3Result<()> {
             "signatures of version 2 are not taken; sign with version 4 (for AWS's command line: name a region)"
         ));
     }
+    check_scope(headers, request.uri())?;
     check_parameters(request.uri())?;
     check_headers(headers)?;
     if !authorization.is_empty() && access::query(request.uri(), "X-Amz-Signature").is_some() {
@@ -212,6 +248,27 @@ fn acceptable(request: &HttpRequest) -> S3Result<()> {
         return Err(not_implemented("an upload from a browser's form"));
     }
     Ok(())
+}
+
+/// Before anything is read of the body: for other services the protocol reads it before it checks the signature.
+fn check_scope(headers: &HeaderMap, uri: &Uri) -> S3Result<()> {
+    const SCOPE: &str = "/s3/aws4_request";
+    for authorization in headers.get_all(header::AUTHORIZATION) {
+        let credential = authorization.to_str().ok().and_then(|text| access::field(text, "Credential"));
+        if !credential.is_some_and(|credential| credential.ends_with(SCOPE)) {
+            return Err(s3_error!(
+                AuthorizationHeaderMalformed,
+                "the credential in the header is not for this service; its scope ends in {SCOPE:?}"
+            ));
+        }
+    }
+    match access::query(uri, "X-Amz-Credential") {
+        Some(credential) if !credential.ends_with(SCOPE) => Err(s3_error!(
+            AuthorizationQueryParametersError,
+            "X-Amz-Credential is not for this service; its scope ends in {SCOPE:?}"
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn check_parameters(uri: &Uri) -> S3Result<()> {
@@ -243,9 +300,9 @@ fn check_headers(headers: &HeaderMap) -> S3Result<()> {
 }
 
 /// Watches the digests of a body that is no object: the protocol reads it whole and does not compare them.
-fn with_checked_form(request: HttpRequest) -> S3Result<(HttpRequest, Option<Verdict>)> {
+fn with_checked_form(request: HttpRequest, given_up: &GivenUp) -> S3Result<(HttpRequest, Option<Verdict>)> {
     let headers = request.headers();
-    if request.method() != Method::POST || metadata::is_chunked(headers) {
+    if request.method() != Method::POST || metadata::is_streaming(headers) {
         return Ok((request, None));
     }
     // What the signature covers is compared with the body by the protocol.
@@ -265,7 +322,8 @@ fn with_checked_form(request: HttpRequest) -> S3Result<(HttpRequest, Option<Verd
     let (parts, body) = request.into_parts();
     let blob = StreamingBlob::from(body);
     let size = upload::size(&blob, length, XML_BYTES_MAX)?;
-    let chunks = upload::checked(blob, size, checks, verdict.clone()).map(|chunk| chunk.map_err(Into::into));
+    let chunks = upload::checked(blob, size, checks, verdict.clone(), given_up.clone())
+        .map(|chunk| chunk.map_err(Into::into));
     let body = s3s::Body::http_body_unsync(http_body_util::StreamBody::new(
         chunks.map(|chunk: Result<_, s3s::StdError>| chunk.map(http_body::Frame::data)),
     ));

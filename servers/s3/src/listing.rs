@@ -54,6 +54,16 @@ impl Position {
         position.ok_or_else(|| s3_error!(InvalidArgument, "the continuation token is not one of this server"))
     }
 
+    /// A list that goes on after a common prefix by its name does not say it again.
+    fn past_common(self, prefix: &str, delimiter: &str) -> Self {
+        match self {
+            Self::After(text) if common_prefix(&text, prefix, delimiter) == Some(&text) => {
+                Self::AfterPrefix(text)
+            }
+            start => start,
+        }
+    }
+
     fn is_past(&self, key: &str) -> bool {
         match self {
             Self::After(text) => key <= text.as_str(),
@@ -96,27 +106,24 @@ impl RollUp {
         if self.common.as_ref().is_some_and(|common| key.starts_with(common.as_str())) {
             return Place::Passed;
         }
-        let Some(common) = self.common_prefix(key) else { return Place::Key };
-        // A list that goes on after a common prefix by its name does not say it again.
-        if matches!(&self.start, Some(Position::After(text)) if text == common) {
-            return Place::Passed;
-        }
+        let Some(common) = common_prefix(key, &self.prefix, &self.delimiter) else { return Place::Key };
         self.common = Some(common.to_owned());
         Place::Common(common)
-    }
-
-    fn common_prefix<'k>(&self, key: &'k str) -> Option<&'k str> {
-        if self.delimiter.is_empty() {
-            return None;
-        }
-        let at = key.get(self.prefix.len()..)?.find(&self.delimiter)?;
-        key.get(..self.prefix.len() + at + self.delimiter.len())
     }
 
     /// The common prefix that keys are in at the moment.
     fn within(&self) -> Option<&str> {
         self.common.as_deref()
     }
+}
+
+/// What keys with the same beginning are rolled up to.
+fn common_prefix<'k>(key: &'k str, prefix: &str, delimiter: &str) -> Option<&'k str> {
+    if delimiter.is_empty() || !key.starts_with(prefix) {
+        return None;
+    }
+    let at = key[prefix.len()..].find(delimiter)?;
+    key.get(..prefix.len() + at + delimiter.len())
 }
 
 /// One entry of a page.
@@ -161,14 +168,15 @@ pub(crate) async fn page(store: &Store, request: &Request<'_>) -> S3Result<Page>
     }
     // Where no key can begin so, there are none.
     let Ok(prefix) = Prefix::new(format!("{bucket}/{}", request.prefix)) else { return Ok(page) };
-    let mut roll_up = RollUp::new(request.prefix, request.delimiter, request.start.clone());
+    let start = request.start.clone().map(|start| start.past_common(request.prefix, request.delimiter));
+    let mut roll_up = RollUp::new(request.prefix, request.delimiter, start.clone());
     let list = |start: Option<&Position>| {
         let mut options = ListOptions::prefix(prefix.clone());
         options.after =
             start.and_then(|start| just_before(bucket, start)).filter(|key| key.as_str() > prefix.as_str());
         store.adapter().list(options)
     };
-    let mut entries = list(request.start.as_ref());
+    let mut entries = list(start.as_ref());
     let mut passed = 0;
     while let Some(entry) = entries.next().await {
         let Entry { key, metadata, .. } = entry.map_err(refusal)?;

@@ -18,6 +18,9 @@ const OWN: &str = "s3.";
 /// The server's attribute for the checksum of an object: the algorithm, a colon, and the value in base64.
 const CHECKSUM: &str = "s3.checksum";
 
+/// The server's attribute for the upload that an object was made by.
+const UPLOAD: &str = "s3.upload";
+
 /// The encoding of a body on its way here; not one of the object.
 const AWS_CHUNKED: &str = "aws-chunked";
 
@@ -93,15 +96,18 @@ fn without_chunking(encodings: &str) -> String {
     own.collect::<Vec<_>>().join(",")
 }
 
+/// Whether the body is in chunks that the protocol takes apart.
+pub(crate) fn is_streaming(headers: &HeaderMap) -> bool {
+    headers.get("x-amz-content-sha256").is_some_and(|value| value.as_bytes().starts_with(b"STREAMING-"))
+}
+
 /// Whether the body is said to be in chunks of its own.
 pub(crate) fn is_chunked(headers: &HeaderMap) -> bool {
     let encodings = headers.get_all(header::CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     encodings
         .flat_map(|value| value.split(','))
         .any(|encoding| encoding.trim().eq_ignore_ascii_case(AWS_CHUNKED))
-        || headers
-            .get("x-amz-content-sha256")
-            .is_some_and(|value| value.as_bytes().starts_with(b"STREAMING-"))
+        || is_streaming(headers)
 }
 
 /// The same with the checksum of the value, where there is room for it.
@@ -114,6 +120,23 @@ pub(crate) fn with_checksum(mut attributes: Attributes, algorithm: &str, value: 
 /// The checksum of the whole value that was kept with it: the algorithm and the value.
 pub(crate) fn checksum(attributes: &Attributes) -> Option<(&str, &str)> {
     attributes.get(CHECKSUM)?.split_once(':')
+}
+
+/// The same with the upload that makes the object, where there is room for it.
+pub(crate) fn with_upload(mut attributes: Attributes, id: &str) -> Attributes {
+    let _ = attributes.insert(UPLOAD, id);
+    attributes
+}
+
+/// Whether the object was made by this upload.
+pub(crate) fn is_of_upload(attributes: &Attributes, id: &str) -> bool {
+    attributes.get(UPLOAD) == Some(id)
+}
+
+/// What a copy takes over: not how the original was made.
+pub(crate) fn copied(mut attributes: Attributes) -> Attributes {
+    attributes.remove(UPLOAD);
+    attributes
 }
 
 /// The headers that describe an object to its reader.

@@ -1,8 +1,7 @@
 //! Uploads in parts: parts are values of the same store, and completion streams them into one put.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
-    sync::Arc,
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -12,17 +11,19 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use leasehold_core::{
-    Attributes, BatchOptions, Body, DeleteOptions, Entry, Error, Json, Key, Lookup, Metadata, Operation,
-    PutOptions, Store, Version,
+    Attributes, BatchOptions, Body, Capability, DeleteOptions, Entry, Error, Json, Key, Lookup, Metadata,
+    Operation, PutOptions, Store, Version,
 };
 use parking_lot::Mutex;
-use s3s::{S3Result, s3_error};
+use s3s::{S3Error, S3Result, s3_error};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     checks::Checks,
     errors::refusal,
     etag, keys,
+    locks::Locks,
+    metadata,
     upload::{Refused, Verdict},
 };
 
@@ -84,20 +85,23 @@ pub(crate) struct Completion {
 pub(crate) struct Uploads {
     store: Store,
     part_bytes_min: u64,
-    running: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    attributes_kept: bool,
+    /// An upload is completed or aborted by one at a time.
+    turns: Locks,
     done: Mutex<Done>,
 }
 
 /// Uploads that were completed by this server lately, and what came of them.
 #[derive(Default)]
 struct Done {
-    versions: HashMap<String, (String, Version)>,
+    versions: HashMap<String, (Key, Version)>,
     order: VecDeque<String>,
 }
 
 impl Uploads {
     pub(crate) fn new(store: Store, part_bytes_min: u64) -> Self {
-        Self { store, part_bytes_min, running: Mutex::default(), done: Mutex::default() }
+        let attributes_kept = store.capabilities().supports(Capability::Attributes);
+        Self { store, part_bytes_min, attributes_kept, turns: Locks::default(), done: Mutex::default() }
     }
 
     /// Begins an upload and returns its id.
@@ -119,25 +123,28 @@ impl Uploads {
     /// # Errors
     /// `NoSuchUpload`.
     pub(crate) async fn get(&self, bucket: &str, key: &str, id: &str) -> S3Result<Upload> {
-        let gone =
-            || s3_error!(NoSuchUpload, "there is no such upload; it was completed, aborted or never begun");
-        if !sound(id) {
-            return Err(gone());
-        }
-        let found = self.store.get(keys::upload(bucket, id)).await.map_err(refusal)?.ok_or_else(gone)?;
-        let upload: Upload = found.json().await.map_err(refusal)?;
-        if upload.key == key { Ok(upload) } else { Err(gone()) }
+        self.find(bucket, id).await?.filter(|upload| upload.key == key).ok_or_else(gone)
     }
 
-    /// Stores one part; a part of the same number is replaced.
+    /// The record of an upload, to whatever key.
+    async fn find(&self, bucket: &str, id: &str) -> S3Result<Option<Upload>> {
+        if !sound(id) {
+            return Ok(None);
+        }
+        let Some(found) = self.store.get(keys::upload(bucket, id)).await.map_err(refusal)? else {
+            return Ok(None);
+        };
+        found.json().await.map(Some).map_err(refusal)
+    }
+
+    /// Stores one part; a part of the same number is replaced. To be run to its end, whether or not a client waits.
     pub(crate) async fn put_part(
         &self,
         bucket: &str,
-        key: &str,
         id: &str,
         number: i32,
         body: Body,
-        verdict: Option<&Verdict>,
+        verdict: Option<Verdict>,
     ) -> S3Result<Version> {
         let part = Key::new(keys::part(bucket, id, number)).map_err(refusal)?;
         let stored = self.store.adapter().put(&part, body, PutOptions::default()).await;
@@ -145,10 +152,11 @@ impl Uploads {
             Some(verdict) => verdict.refusal(error),
             None => refusal(error),
         })?;
-        // Aborted or completed meanwhile: nobody would ever remove the part.
-        if let Err(gone) = self.get(bucket, key, id).await {
-            let _ = self.store.adapter().delete(&part, DeleteOptions::matching(version)).await;
-            return Err(gone);
+        // Aborted or completed meanwhile: nobody would ever remove the part. An id is never given out again, so whatever
+        // is under it is rubbish.
+        if self.find(bucket, id).await?.is_none() {
+            let _ = self.store.delete(&part).await;
+            return Err(gone());
         }
         Ok(version)
     }
@@ -167,6 +175,9 @@ impl Uploads {
         }
         let mut entries = list.stream();
         let mut parts = Vec::new();
+        if parts_max == 0 {
+            return Ok((parts, false));
+        }
         while let Some(entry) = entries.next().await {
             let Entry { key, metadata, .. } = entry.map_err(refusal)?;
             let Some(number) = key.segments().next_back().and_then(|number| number.parse().ok()) else {
@@ -180,7 +191,7 @@ impl Uploads {
         Ok((parts, false))
     }
 
-    /// The uploads in progress of a bucket, ordered by key and start.
+    /// The uploads in progress of a bucket, ordered by key and id.
     ///
     /// Reads the record of each; there are few.
     pub(crate) async fn list(&self, bucket: &str) -> S3Result<Vec<(String, Upload)>> {
@@ -193,23 +204,60 @@ impl Uploads {
                 uploads.push((id.to_owned(), found.json::<Upload>().await.map_err(refusal)?));
             }
         }
-        uploads.sort_by(|(left_id, left), (right_id, right)| {
-            (&left.key, left.started_unix_ms, left_id).cmp(&(&right.key, right.started_unix_ms, right_id))
-        });
+        // Nothing but what a marker says decides the order, so that a page can go on after an upload that has gone.
+        uploads
+            .sort_by(|(left_id, left), (right_id, right)| (&left.key, left_id).cmp(&(&right.key, right_id)));
         Ok(uploads)
     }
 
-    /// Ends an upload and removes its parts.
+    /// Ends an upload and removes its parts. To be run to its end, whether or not a client waits.
+    ///
+    /// Where the record has gone, what may be left of the parts is removed all the same: an abort that failed half-way
+    /// can be sent again.
+    ///
+    /// # Errors
+    /// `NoSuchUpload`.
     pub(crate) async fn abort(&self, bucket: &str, key: &str, id: &str) -> S3Result<()> {
-        self.get(bucket, key, id).await?;
-        self.store.delete(keys::upload(bucket, id)).await.map_err(refusal)?;
-        self.remove_under(&keys::parts(bucket, id)).await
+        if !sound(id) {
+            return Err(gone());
+        }
+        let _turn = self.turns.exclusive(id).await;
+        match self.find(bucket, id).await? {
+            Some(upload) if upload.key != key => Err(gone()),
+            Some(_) => self.remove(bucket, id).await,
+            None => {
+                self.remove_under(&keys::parts(bucket, id)).await?;
+                Err(gone())
+            }
+        }
     }
 
-    /// Ends every upload of a bucket that is gone.
-    pub(crate) async fn abort_all(&self, bucket: &str) -> S3Result<()> {
-        self.remove_under(&keys::upload(bucket, "")).await?;
-        self.remove_under(&keys::parts_of_bucket(bucket)).await
+    /// The ids of all uploads that a bucket has something of.
+    pub(crate) async fn ids(&self, bucket: &str) -> S3Result<BTreeSet<String>> {
+        let mut ids = BTreeSet::new();
+        for parent in [keys::upload(bucket, ""), keys::parts_of_bucket(bucket)] {
+            let mut entries = self.store.list(&parent).stream();
+            while let Some(entry) = entries.next().await {
+                let key = entry.map_err(refusal)?.key;
+                ids.extend(key.as_str()[parent.len()..].split('/').next().map(str::to_owned));
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Ends uploads of a bucket that is gone. A bucket of the same name may be there again, with others.
+    pub(crate) async fn abort_all(&self, bucket: &str, ids: &BTreeSet<String>) -> S3Result<()> {
+        for id in ids {
+            let _turn = self.turns.exclusive(id).await;
+            self.remove(bucket, id).await?;
+        }
+        Ok(())
+    }
+
+    /// Record first: a part that is stored from then on is removed by who stores it.
+    async fn remove(&self, bucket: &str, id: &str) -> S3Result<()> {
+        self.store.delete(keys::upload(bucket, id)).await.map_err(refusal)?;
+        self.remove_under(&keys::parts(bucket, id)).await
     }
 
     async fn remove_under(&self, prefix: &str) -> S3Result<()> {
@@ -229,26 +277,30 @@ impl Uploads {
 
     /// Makes an object of parts: one put, under its precondition, so that it is there whole or not at all.
     ///
-    /// A completion that is sent again while the first is under way waits for it, and is answered as the first was.
+    /// A completion that is sent again while the first is under way waits for it, and is answered as the first was. One
+    /// that was applied, by whichever server, is found out by the upload that the object says it was made by, as long
+    /// as nobody has replaced the object.
     pub(crate) async fn complete(&self, completion: Completion) -> S3Result<Version> {
-        let turn = self.running.lock().entry(completion.id.clone()).or_default().clone();
-        let result = {
-            let _turn = turn.lock().await;
-            self.complete_in_turn(&completion.id.clone(), completion).await
-        };
-        let mut running = self.running.lock();
-        running.retain(|_, turn| Arc::strong_count(turn) > 1);
-        result
-    }
-
-    async fn complete_in_turn(&self, id: &str, completion: Completion) -> S3Result<Version> {
-        let name = format!("{}/{}", completion.bucket, completion.key);
+        if !sound(&completion.id) {
+            return Err(gone());
+        }
+        let _turn = self.turns.exclusive(&completion.id).await;
+        let target = keys::object(&completion.bucket, &completion.key)?;
+        let id = &completion.id.clone();
         if let Some((of, version)) = self.done.lock().versions.get(id)
-            && *of == name
+            && *of == target
         {
             return Ok(version.clone());
         }
-        let upload = self.get(&completion.bucket, &completion.key, id).await?;
+        let upload = self.find(&completion.bucket, id).await?;
+        let upload = upload.filter(|upload| upload.key == completion.key);
+        if let Some(version) = self.applied(&target, id).await.map_err(refusal)? {
+            if upload.is_some() {
+                self.clean(&completion.bucket, id).await;
+            }
+            return Ok(version);
+        }
+        let upload = upload.ok_or_else(gone)?;
         let (stored, _) = self.parts(&completion.bucket, id, 0, NUMBER_MAX as usize).await?;
         let parts = chosen(&completion.parts, &stored, self.part_bytes_min)?;
         let size: u64 = parts.iter().map(|part| part.size).sum();
@@ -265,9 +317,11 @@ impl Uploads {
                 "the parts have {size} bytes, not the x-amz-mp-object-size"
             ));
         }
-        let Completion { bucket, key, mut options, checks, .. } = completion;
+        let Completion { bucket, mut options, checks, .. } = completion;
         options.attributes = upload.attributes()?;
-        let target = keys::object(&bucket, &key)?;
+        if self.attributes_kept {
+            options.attributes = metadata::with_upload(options.attributes, id);
+        }
         let verdict = Verdict::default();
         let body = if size == 0 {
             checks.finish()?;
@@ -282,18 +336,36 @@ impl Uploads {
         let version = match written {
             Ok(version) => version,
             Err(error) if verdict.is_refused() => return Err(verdict.refusal(error)),
-            Err(error) => return Err(crate::service::lost(&self.store, &target, &precondition, error).await),
+            // A conflict may be one with ourselves, and an unknown outcome known by now.
+            Err(error) => match self.applied(&target, id).await {
+                Ok(Some(version)) => version,
+                _ => return Err(crate::service::lost(&self.store, &target, &precondition, error).await),
+            },
         };
-        self.remember(id, name, version.clone());
-        // The object is there. Parts that cannot be removed now show up as an upload that can be aborted.
-        let removed = self.remove_under(&keys::parts(&bucket, id)).await;
-        if removed.is_ok() {
-            let _ = self.store.delete(keys::upload(&bucket, id)).await;
-        }
+        self.remember(id, target, version.clone());
+        self.clean(&bucket, id).await;
         Ok(version)
     }
 
-    fn remember(&self, id: &str, name: String, version: Version) {
+    /// The version of the object that this upload made, if it is what is there.
+    async fn applied(&self, target: &Key, id: &str) -> leasehold_core::Result<Option<Version>> {
+        if !self.attributes_kept {
+            return Ok(None);
+        }
+        let found = self.store.adapter().head(target).await?;
+        Ok(found.filter(|found| metadata::is_of_upload(&found.attributes, id)).map(|found| found.version))
+    }
+
+    /// Removes what an upload leaves behind once its object is there. What cannot be removed now shows up as an upload
+    /// that can be aborted.
+    async fn clean(&self, bucket: &str, id: &str) {
+        if self.remove_under(&keys::parts(bucket, id)).await.is_ok() {
+            // Takes a part with it that was stored in between, too.
+            let _ = self.remove(bucket, id).await;
+        }
+    }
+
+    fn remember(&self, id: &str, name: Key, version: Version) {
         let mut done = self.done.lock();
         if done.order.len() == DONE_MAX
             && let Some(oldest) = done.order.pop_front()
@@ -303,6 +375,10 @@ impl Uploads {
         done.order.push_back(id.to_owned());
         done.versions.insert(id.to_owned(), (name, version));
     }
+}
+
+fn gone() -> S3Error {
+    s3_error!(NoSuchUpload, "there is no such upload; it was completed, aborted or never begun")
 }
 
 /// What ids look like; anything else is none, and must not become part of a key.

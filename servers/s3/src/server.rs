@@ -18,12 +18,14 @@ use tokio::{
     net::{TcpListener, TcpStream, ToSocketAddrs},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
     task::{AbortHandle, JoinHandle, JoinSet},
+    time::{Instant, timeout_at},
 };
 
 use crate::{
     access::{Credentials, Gate},
     endpoint::{Endpoint, XML_BYTES_MAX},
     service::Service,
+    socket::Socket,
 };
 
 /// The smallest part of an upload, but for its last one, as on S3: 5 MiB.
@@ -116,12 +118,17 @@ impl S3Server {
     }
 
     /// How many connections are served at the same time; more of them wait. 1,024 unless told otherwise.
+    ///
+    /// This bounds memory, too. A connection takes up to 64 KiB for what it reads, and one of: an object of up to
+    /// 256 KiB, two chunks as they arrive of a larger one, a document of up to 4 MiB from somebody whose signature
+    /// was sound, or a signed chunk of up to 1 MiB. Larger signed chunks, of up to 16 MiB, take up to 256 MiB
+    /// together; beyond that a request is refused (503). What the store takes for a write comes on top.
     pub fn connections_max(mut self, connections: usize) -> Self {
         self.connections_max = connections.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 
-    /// The endpoint without a listener.
+    /// The endpoint without a listener. Whoever serves it ends connections that take nothing of their answers.
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) without credentials, or with some that nobody could sign with.
@@ -183,7 +190,7 @@ impl S3Server {
         })?;
         let (stop, stopped) = watch::channel(false);
         let connections = Arc::new(Semaphore::new(self.connections_max));
-        let task = tokio::spawn(serve(listener, endpoint, connections, stopped));
+        let task = tokio::spawn(serve(listener, endpoint, service, connections, stopped));
         Ok(Listening { address, stop, ended: AbortOnDrop(task.abort_handle()), task })
     }
 }
@@ -225,11 +232,13 @@ impl Listening {
         format!("http://{address}")
     }
 
-    /// Takes no more connections and no more requests, and waits up to [`GRACE`] for those in flight; then ends them.
+    /// Takes no more connections and no more requests, and waits up to [`GRACE`] for those in flight, and for uploads
+    /// that are being completed or removed; then ends them. When this returns, nothing is left that would ask the
+    /// store for anything.
     pub async fn stop(self) {
         let Self { stop, ended, task, .. } = self;
         let _ = stop.send(true);
-        let _ = tokio::time::timeout(GRACE, task).await;
+        let _ = task.await;
         drop(ended);
     }
 }
@@ -238,6 +247,7 @@ impl Listening {
 async fn serve(
     listener: TcpListener,
     endpoint: Endpoint,
+    service: Service,
     permits: Arc<Semaphore>,
     mut stopped: watch::Receiver<bool>,
 ) {
@@ -255,7 +265,16 @@ async fn serve(
         }
     }
     drop(listener);
-    while connections.join_next().await.is_some() {}
+    let deadline = Instant::now() + GRACE;
+    end(connections, deadline).await;
+    // Nobody is left who could begin more of it.
+    end(service.take_background(), deadline).await;
+}
+
+/// Waits until `deadline` for tasks to end, and then ends them.
+async fn end(mut tasks: JoinSet<()>, deadline: Instant) {
+    let _ = timeout_at(deadline, async { while tasks.join_next().await.is_some() {} }).await;
+    tasks.shutdown().await;
 }
 
 /// Cancel-safe: a connection is taken from the system in the last step.
@@ -283,7 +302,7 @@ async fn connection(
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIME_MAX)
             .max_buf_size(HEAD_BYTES_MAX)
-            .serve_connection(TokioIo::new(stream), endpoint)
+            .serve_connection(TokioIo::new(Socket::new(stream)), endpoint)
     );
     tokio::select! {
         // A connection that fails is the client's to notice.

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, StatusCode};
 use leasehold_core::{
-    Attributes, BatchOptions, Body, ByteRange, DeleteOptions, GetOptions, Key, Lookup, Object as Value,
-    Operation, Precondition, PutOptions, Store, Version,
+    Attributes, BatchOptions, Body, ByteRange, Capability, DeleteOptions, GetOptions, Key, Lookup,
+    Object as Value, Operation, Precondition, PutOptions, Store, Version,
 };
 use parking_lot::Mutex;
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, dto, s3_error};
@@ -17,7 +17,9 @@ use crate::{
     checks::{self, Checks},
     conditions,
     errors::{not_implemented, range_not_satisfiable, refusal, with_status},
-    etag, keys,
+    etag,
+    incoming::GivenUp,
+    keys,
     listing::{self, Item, Page, Position},
     metadata,
     multipart::{self, Completion, Named, Uploads},
@@ -26,6 +28,9 @@ use crate::{
 
 /// How long a completion may take before the answer begins without its outcome, to keep the connection alive.
 const COMPLETION_SILENT: Duration = Duration::from_secs(20);
+
+/// How often an object is read again that is to be copied onto itself and was written meanwhile.
+const COPY_ATTEMPTS_MAX: usize = 8;
 
 /// Sets the checksum fields that an output has.
 macro_rules! tell_checksums {
@@ -45,12 +50,13 @@ pub(crate) struct Service(Arc<Shared>);
 
 pub(crate) struct Shared {
     store: Store,
-    buckets: Buckets,
+    buckets: Arc<Buckets>,
     uploads: Arc<Uploads>,
-    /// Completions go on when their client has gone, and end with the service.
-    completions: Mutex<JoinSet<()>>,
+    /// What goes on when its client has gone, and ends with the service.
+    background: Mutex<JoinSet<()>>,
     value_bytes_max: u64,
     attributes_kept: bool,
+    conditions_kept: bool,
     signed: bool,
     region: Option<String>,
 }
@@ -67,11 +73,12 @@ impl Service {
     pub(crate) fn new(store: Store, part_bytes_min: u64, signed: bool, region: Option<String>) -> Self {
         let capabilities = store.capabilities();
         Self(Arc::new(Shared {
-            buckets: Buckets::new(store.clone()),
+            buckets: Arc::new(Buckets::new(store.clone())),
             uploads: Arc::new(Uploads::new(store.clone(), part_bytes_min)),
-            completions: Mutex::default(),
+            background: Mutex::default(),
             value_bytes_max: capabilities.limits().value_bytes_max,
-            attributes_kept: capabilities.supports(leasehold_core::Capability::Attributes),
+            attributes_kept: capabilities.supports(Capability::Attributes),
+            conditions_kept: capabilities.supports(Capability::ConditionalPut),
             store,
             signed,
             region,
@@ -81,6 +88,34 @@ impl Service {
     /// Makes a bucket, unless it is there.
     pub(crate) async fn make_bucket(&self, name: &str) -> leasehold_core::Result<()> {
         self.buckets.ensure(name).await
+    }
+
+    /// Everything that goes on without a client, for whoever ends it.
+    pub(crate) fn take_background(&self) -> JoinSet<()> {
+        std::mem::take(&mut *self.background.lock())
+    }
+
+    /// Runs `work` to its end, also when the client that waits for it goes away. It must not own the service, which
+    /// ends it.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = S3Result<T>> + Send + 'static,
+    ) -> S3Result<T> {
+        self.in_background(work).await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    fn in_background<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> oneshot::Receiver<T> {
+        let (answer, outcome) = oneshot::channel();
+        let mut background = self.background.lock();
+        while background.try_join_next().is_some() {}
+        background.spawn(async move {
+            // Nobody may be waiting any more.
+            let _ = answer.send(work.await);
+        });
+        outcome
     }
 }
 
@@ -96,6 +131,10 @@ pub(crate) async fn lost(
         return no_such_key();
     }
     refusal(error)
+}
+
+fn ended() -> S3Error {
+    s3_error!(InternalError, "the server ends; the outcome is unknown")
 }
 
 fn no_such_key() -> S3Error {
@@ -151,9 +190,16 @@ impl Shared {
             checks.compute(checks::ALGORITHMS[0]);
         }
         let known = checks.known().map(|(algorithm, value)| (algorithm, value.to_owned()));
-        let (body, verdict) = upload::receive(blob, size, checks).await?;
+        let given_up = request.extensions.get::<GivenUp>().cloned().unwrap_or_default();
+        let (body, verdict) = upload::receive(blob, size, checks, given_up).await?;
+        let (body, is_count) = match body.try_into_bytes() {
+            Ok(bytes) => (Body::from(bytes.clone()), is_count(&bytes)),
+            Err(body) => (body, false),
+        };
         let computed = (size <= upload::WHOLE_BYTES_MAX).then(|| verdict.checksum());
         let kept = match &computed {
+            // The store can count on in it, and the checksum would stay.
+            _ if is_count => None,
             Some(computed) => checks::kept(computed).map(|(algorithm, value)| (algorithm, value.to_owned())),
             // A checksum that follows a large body comes too late to be kept beside it.
             None => known,
@@ -192,6 +238,13 @@ impl Shared {
         conditions.check_source(&found.metadata)?;
         Ok((from, found))
     }
+}
+
+/// Whether the store may take a value for a number and change it, with what is kept beside it.
+fn is_count(bytes: &[u8]) -> bool {
+    const BYTES_MAX: usize = 64;
+    bytes.len() <= BYTES_MAX
+        && std::str::from_utf8(bytes).is_ok_and(|text| text.trim_ascii().parse::<i64>().is_ok())
 }
 
 /// Which bytes, in the store's terms.
@@ -333,8 +386,15 @@ impl S3 for Service {
         &self,
         request: S3Request<dto::DeleteBucketInput>,
     ) -> S3Result<S3Response<dto::DeleteBucketOutput>> {
-        self.buckets.delete(&request.input.bucket).await?;
-        self.uploads.abort_all(&request.input.bucket).await?;
+        let (buckets, uploads, name) = (self.buckets.clone(), self.uploads.clone(), request.input.bucket);
+        let deleted = self.to_the_end(async move {
+            let closed = buckets.close(&name)?;
+            let ids = uploads.ids(&name).await?;
+            buckets.delete(&name).await?;
+            drop(closed);
+            uploads.abort_all(&name, &ids).await
+        });
+        deleted.await?;
         Ok(S3Response::new(dto::DeleteBucketOutput::default()))
     }
 
@@ -396,7 +456,7 @@ impl S3 for Service {
         let precondition = conditions::of_write(input.if_match.as_ref(), input.if_none_match.as_ref())?;
         let key = keys::object(&input.bucket, &input.key)?;
         let attributes = self.attributes(&request.headers)?;
-        self.buckets.check(&input.bucket).await?;
+        let _writing = self.buckets.writing(&input.bucket).await?;
         let received = self.receive(body, input.content_length, &request).await?;
         let attributes = match (&received.kept, self.attributes_kept) {
             (Some((algorithm, value)), true) => metadata::with_checksum(attributes, algorithm, value),
@@ -419,7 +479,7 @@ impl S3 for Service {
         &self,
         request: S3Request<dto::GetObjectInput>,
     ) -> S3Result<S3Response<dto::GetObjectOutput>> {
-        let input = request.input;
+        let (input, headers) = (request.input, request.headers);
         check_version_id(input.version_id.as_deref())?;
         check_part_number(input.part_number)?;
         self.buckets.check(&input.bucket).await?;
@@ -430,29 +490,43 @@ impl S3 for Service {
             if_modified_since: input.if_modified_since,
             if_unmodified_since: input.if_unmodified_since,
         };
-        let mut options = GetOptions::default().range(byte_range(input.range.as_ref()));
-        options.if_changed_from = conditions.unchanged_from();
-        let known = options.if_changed_from.clone();
-        let found = match self.store.adapter().get(&key, options).await {
-            Ok(Lookup::Absent) => return Err(no_such_key()),
-            Ok(Lookup::Unchanged) => {
-                let tag = known.as_ref().and_then(|version| etag::tag(version).to_http_header().ok());
-                return Err(crate::errors::not_modified(tag));
-            }
-            Ok(Lookup::Found(found)) => found,
-            Err(error) => {
-                // A range past the end is the only thing that can be wrong with this call; the size is to be told.
-                let past = input.range.is_some() && error.kind() == leasehold_core::ErrorKind::Invalid;
-                if past && let Ok(Some(metadata)) = self.store.head(&key).await {
-                    conditions.check(&metadata)?;
-                    return Err(range_not_satisfiable(metadata.size));
+        let known = conditions.unchanged_from();
+        let mut range = input.range;
+        let found = loop {
+            let mut options = GetOptions::default().range(byte_range(range.as_ref()));
+            options.if_changed_from.clone_from(&known);
+            let metadata = match self.store.adapter().get(&key, options).await {
+                Ok(Lookup::Absent) => return Err(no_such_key()),
+                Ok(Lookup::Unchanged) => {
+                    let tag = known.as_ref().and_then(|version| etag::tag(version).to_http_header().ok());
+                    return Err(crate::errors::not_modified(tag));
                 }
-                return Err(refusal(error));
+                Ok(Lookup::Found(found)) => {
+                    conditions.check(&found.metadata)?;
+                    if range.is_none() || conditions::range_holds(&headers, &found.metadata) {
+                        break found;
+                    }
+                    found.metadata
+                }
+                Err(error) => {
+                    // A range past the end is the only thing that can be wrong with this call; the size is to be told.
+                    let past = range.is_some() && error.kind() == leasehold_core::ErrorKind::Invalid;
+                    if past && let Ok(Some(metadata)) = self.store.head(&key).await {
+                        metadata
+                    } else {
+                        return Err(refusal(error));
+                    }
+                }
+            };
+            conditions.check(&metadata)?;
+            if conditions::range_holds(&headers, &metadata) {
+                return Err(range_not_satisfiable(metadata.size));
             }
+            // The part is of something that has been replaced, so the whole is sent.
+            range = None;
         };
-        conditions.check(&found.metadata)?;
         let size = found.metadata.size;
-        if input.range.is_some() && found.range.is_empty() {
+        if range.is_some() && found.range.is_empty() {
             return Err(range_not_satisfiable(size));
         }
         let mut headers = metadata::headers(&found.metadata.attributes);
@@ -475,7 +549,7 @@ impl S3 for Service {
             last_modified: Some(metadata::modified(&found.metadata)),
             ..Default::default()
         };
-        if input.range.is_some() {
+        if range.is_some() {
             output.content_range =
                 Some(format!("bytes {}-{}/{size}", found.range.start, found.range.end - 1));
         } else if input.checksum_mode.is_some()
@@ -494,7 +568,7 @@ impl S3 for Service {
         &self,
         request: S3Request<dto::HeadObjectInput>,
     ) -> S3Result<S3Response<dto::HeadObjectOutput>> {
-        let input = request.input;
+        let (input, headers) = (request.input, request.headers);
         check_version_id(input.version_id.as_deref())?;
         check_part_number(input.part_number)?;
         self.buckets.check(&input.bucket).await?;
@@ -514,7 +588,8 @@ impl S3 for Service {
             last_modified: Some(metadata::modified(&found)),
             ..Default::default()
         };
-        if let Some(asked) = &input.range {
+        let range = input.range.filter(|_| conditions::range_holds(&headers, &found));
+        if let Some(asked) = &range {
             let range = asked.check(found.size).ok().filter(|range| !range.is_empty());
             let range = range.ok_or_else(|| range_not_satisfiable(found.size))?;
             output.content_length = i64::try_from(range.end - range.start).ok();
@@ -624,35 +699,58 @@ impl S3 for Service {
         let input = &request.input;
         let precondition = conditions::of_headers(&request.headers)?;
         let key = keys::object(&input.bucket, &input.key)?;
-        self.buckets.check(&input.bucket).await?;
+        let _writing = self.buckets.writing(&input.bucket).await?;
         let conditions = conditions::Read {
             if_match: input.copy_source_if_match.clone(),
             if_none_match: input.copy_source_if_none_match.clone(),
             if_modified_since: input.copy_source_if_modified_since.clone(),
             if_unmodified_since: input.copy_source_if_unmodified_since.clone(),
         };
-        let (from, found) = self.source(&input.copy_source, &conditions, ByteRange::Full).await?;
-        let attributes = match input.metadata_directive.as_ref().map(dto::MetadataDirective::as_str) {
-            None | Some(dto::MetadataDirective::COPY) if from == key => {
-                return Err(s3_error!(
-                    InvalidRequest,
-                    "a copy of an object to itself has to replace its metadata"
-                ));
-            }
-            None | Some(dto::MetadataDirective::COPY) => found.metadata.attributes.clone(),
-            Some(dto::MetadataDirective::REPLACE) => {
-                let attributes = self.attributes(&request.headers)?;
-                match metadata::checksum(&found.metadata.attributes) {
-                    Some((algorithm, value)) => metadata::with_checksum(attributes, algorithm, value),
-                    None => attributes,
+        let mut again = COPY_ATTEMPTS_MAX;
+        let version = loop {
+            let (from, found) = self.source(&input.copy_source, &conditions, ByteRange::Full).await?;
+            let attributes = match input.metadata_directive.as_ref().map(dto::MetadataDirective::as_str) {
+                None | Some(dto::MetadataDirective::COPY) if from == key => {
+                    return Err(s3_error!(
+                        InvalidRequest,
+                        "a copy of an object to itself has to replace its metadata"
+                    ));
                 }
+                None | Some(dto::MetadataDirective::COPY) => {
+                    metadata::copied(found.metadata.attributes.clone())
+                }
+                Some(dto::MetadataDirective::REPLACE) => {
+                    let attributes = self.attributes(&request.headers)?;
+                    match metadata::checksum(&found.metadata.attributes) {
+                        Some((algorithm, value)) => metadata::with_checksum(attributes, algorithm, value),
+                        None => attributes,
+                    }
+                }
+                Some(_) => {
+                    return Err(s3_error!(InvalidArgument, "the metadata directive is COPY or REPLACE"));
+                }
+            };
+            // What is read is put back, and must not undo a write in between.
+            let is_own = from == key && matches!(precondition, Precondition::None) && self.conditions_kept;
+            let put = if is_own {
+                Precondition::Matches(found.metadata.version.clone())
+            } else {
+                precondition.clone()
+            };
+            let options = PutOptions::from(put).attributes(attributes);
+            match self.store.adapter().put(&key, found.body, options).await {
+                Ok(version) => break version,
+                Err(error) if is_own && error.is_conflict() && !error.is_indeterminate() => {
+                    again -= 1;
+                    if again == 0 {
+                        return Err(s3_error!(
+                            OperationAborted,
+                            "the object is written all the time; nothing was copied"
+                        ));
+                    }
+                }
+                Err(error) => return Err(lost(&self.store, &key, &precondition, error).await),
             }
-            Some(_) => return Err(s3_error!(InvalidArgument, "the metadata directive is COPY or REPLACE")),
-        };
-        let options = PutOptions::from(precondition.clone()).attributes(attributes);
-        let version = match self.store.adapter().put(&key, found.body, options).await {
-            Ok(version) => version,
-            Err(error) => return Err(lost(&self.store, &key, &precondition, error).await),
         };
         // When it was written is the store's to say; where it cannot be asked, the copy has been made all the same.
         let written =
@@ -745,7 +843,7 @@ impl S3 for Service {
         let input = &request.input;
         keys::object(&input.bucket, &input.key)?;
         let attributes = self.attributes(&request.headers)?;
-        self.buckets.check(&input.bucket).await?;
+        let _writing = self.buckets.writing(&input.bucket).await?;
         let upload_id = self.uploads.begin(&input.bucket, &input.key, &attributes).await?;
         Ok(S3Response::new(dto::CreateMultipartUploadOutput {
             bucket: Some(input.bucket.clone()),
@@ -768,8 +866,8 @@ impl S3 for Service {
         self.uploads.get(&input.bucket, &input.key, &input.upload_id).await?;
         let Received { body, verdict, computed, .. } =
             self.receive(body, input.content_length, &request).await?;
-        let (bucket, key, id) = (&input.bucket, &input.key, &input.upload_id);
-        let version = self.uploads.put_part(bucket, key, id, input.part_number, body, Some(&verdict)).await?;
+        let dto::UploadPartInput { bucket, upload_id, part_number, .. } = request.input;
+        let version = self.put_part(bucket, upload_id, part_number, body, Some(verdict.clone())).await?;
         let checksum = computed.unwrap_or_else(|| verdict.checksum());
         let mut output = dto::UploadPartOutput { e_tag: Some(etag::tag(&version)), ..Default::default() };
         tell_checksums!(output, checksum);
@@ -806,8 +904,8 @@ impl S3 for Service {
             ));
         }
         let modified = metadata::modified(&found.metadata);
-        let (bucket, key, id) = (&input.bucket, &input.key, &input.upload_id);
-        let version = self.uploads.put_part(bucket, key, id, input.part_number, found.body, None).await?;
+        let dto::UploadPartCopyInput { bucket, upload_id, part_number, .. } = request.input;
+        let version = self.put_part(bucket, upload_id, part_number, found.body, None).await?;
         let result = dto::CopyPartResult {
             e_tag: Some(etag::tag(&version)),
             last_modified: Some(modified),
@@ -825,7 +923,7 @@ impl S3 for Service {
     ) -> S3Result<S3Response<dto::CompleteMultipartUploadOutput>> {
         let input = request.input;
         let precondition = conditions::of_write(input.if_match.as_ref(), input.if_none_match.as_ref())?;
-        self.buckets.check(&input.bucket).await?;
+        let writing = self.buckets.writing(&input.bucket).await?;
         let mut checks = Checks::default();
         for (algorithm, value) in [
             ("crc64nvme", &input.checksum_crc64nvme),
@@ -857,11 +955,15 @@ impl S3 for Service {
             object_bytes: input.mpu_object_size.and_then(|bytes| u64::try_from(bytes).ok()),
             checks,
         };
-        let mut outcome = self.complete(completion);
+        let uploads = self.uploads.clone();
+        let mut outcome = self.in_background(async move {
+            let _writing = writing;
+            uploads.complete(completion).await
+        });
         let told = |outcome: Result<S3Result<Version>, oneshot::error::RecvError>| match outcome {
             Ok(Ok(version)) => Ok(etag::tag(&version)),
             Ok(Err(refused)) => Err(refused),
-            Err(_) => Err(s3_error!(InternalError, "the server ends; the outcome is unknown")),
+            Err(_) => Err(ended()),
         };
         match tokio::time::timeout(COMPLETION_SILENT, &mut outcome).await {
             Ok(outcome) => {
@@ -893,7 +995,9 @@ impl S3 for Service {
     ) -> S3Result<S3Response<dto::AbortMultipartUploadOutput>> {
         let input = request.input;
         self.buckets.check(&input.bucket).await?;
-        self.uploads.abort(&input.bucket, &input.key, &input.upload_id).await?;
+        let uploads = self.uploads.clone();
+        let aborted = async move { uploads.abort(&input.bucket, &input.key, &input.upload_id).await };
+        self.to_the_end(aborted).await?;
         Ok(S3Response::new(dto::AbortMultipartUploadOutput::default()))
     }
 
@@ -947,14 +1051,12 @@ impl S3 for Service {
         uploads.retain(|(_, upload)| upload.key.starts_with(prefix));
         if let Some(marker) = key_marker.filter(|marker| !marker.is_empty()) {
             // With an id, the list goes on within the uploads of one key.
-            let at = id_marker
-                .and_then(|id| uploads.iter().position(|(of, upload)| of == id && upload.key == marker));
-            match at {
-                Some(at) => drop(uploads.drain(..=at)),
-                None => uploads.retain(|(_, upload)| upload.key.as_str() > marker),
-            }
+            uploads.retain(|(id, upload)| match id_marker {
+                Some(last) if !last.is_empty() => (upload.key.as_str(), id.as_str()) > (marker, last),
+                _ => upload.key.as_str() > marker,
+            });
         }
-        let more = uploads.len() > uploads_max;
+        let more = uploads_max > 0 && uploads.len() > uploads_max;
         uploads.truncate(uploads_max);
         let last = uploads.last().filter(|_| more).map(|(id, upload)| (id.clone(), upload.key.clone()));
         let (next_id, next_key) = last.unzip();
@@ -983,18 +1085,16 @@ impl S3 for Service {
 }
 
 impl Service {
-    /// Completes in a task of the service, so that a client that goes away does not leave half of the work behind.
-    fn complete(&self, completion: Completion) -> oneshot::Receiver<S3Result<Version>> {
-        let (answer, outcome) = oneshot::channel();
+    async fn put_part(
+        &self,
+        bucket: String,
+        id: String,
+        number: i32,
+        body: Body,
+        verdict: Option<Verdict>,
+    ) -> S3Result<Version> {
         let uploads = self.uploads.clone();
-        let mut completions = self.completions.lock();
-        while completions.try_join_next().is_some() {}
-        completions.spawn(async move {
-            let completed = uploads.complete(completion).await;
-            // Nobody may be waiting any more.
-            let _ = answer.send(completed);
-        });
-        outcome
+        self.to_the_end(async move { uploads.put_part(&bucket, &id, number, body, verdict).await }).await
     }
 }
 

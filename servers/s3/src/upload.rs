@@ -1,6 +1,6 @@
 //! A body on its way in: received, checked, and handed on before its last chunk is believed.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{
@@ -16,13 +16,13 @@ use s3s::{
     stream::ByteStream as _,
 };
 
-use crate::checks::{self, Checks};
+use crate::{
+    checks::{self, Checks},
+    incoming::GivenUp,
+};
 
 /// A body of at most this size is received whole before the store is asked, which costs the store less than a stream.
 pub(crate) const WHOLE_BYTES_MAX: u64 = 256 << 10;
-
-/// How long a client may send nothing before it is given up.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
 
 /// What became of a body that was handed to the store.
 #[derive(Clone, Default)]
@@ -78,9 +78,14 @@ pub(crate) fn size(blob: &StreamingBlob, content_length: Option<i64>, bytes_max:
 
 /// Receives a body of `size` bytes: a small one whole and checked, a large one as a stream that fails in its last chunk
 /// unless every check holds.
-pub(crate) async fn receive(blob: StreamingBlob, size: u64, checks: Checks) -> S3Result<(Body, Verdict)> {
+pub(crate) async fn receive(
+    blob: StreamingBlob,
+    size: u64,
+    checks: Checks,
+    given_up: GivenUp,
+) -> S3Result<(Body, Verdict)> {
     let verdict = Verdict::default();
-    let chunks = checked(blob, size, checks, verdict.clone());
+    let chunks = checked(blob, size, checks, verdict.clone(), given_up);
     if size > WHOLE_BYTES_MAX {
         let told = |refused: Refused| Error::invalid("the body was refused").because(refused);
         let chunks = chunks.map(move |chunk| chunk.map_err(told)).boxed();
@@ -129,6 +134,7 @@ struct Passing {
     left: u64,
     checks: Option<Checks>,
     verdict: Verdict,
+    given_up: GivenUp,
     /// One chunk is always held back: whoever has all the bytes knows that they were the right ones.
     held: Option<Bytes>,
 }
@@ -138,8 +144,9 @@ pub(crate) fn checked(
     size: u64,
     checks: Checks,
     verdict: Verdict,
+    given_up: GivenUp,
 ) -> BoxStream<'static, Result<Bytes, Refused>> {
-    let passing = Passing { blob, left: size, checks: Some(checks), verdict, held: None };
+    let passing = Passing { blob, left: size, checks: Some(checks), verdict, given_up, held: None };
     stream::unfold(passing, |mut passing| async move {
         let chunk = passing.next().await?;
         Some((chunk, passing))
@@ -175,15 +182,12 @@ impl Passing {
     }
 
     async fn receive(&mut self) -> S3Result<Option<Bytes>> {
-        let chunk = tokio::time::timeout(SILENCE_MAX, self.blob.next()).await.map_err(|_| {
-            s3_error!(RequestTimeout, "nothing of the body arrived for {} seconds", SILENCE_MAX.as_secs())
-        })?;
-        let Some(chunk) = chunk else {
+        let Some(chunk) = self.blob.next().await else {
             let left = self.left;
             let cut = || s3_error!(IncompleteBody, "the body ended {left} bytes short; nothing was written");
             return if left == 0 { Ok(None) } else { Err(cut()) };
         };
-        let chunk = chunk.map_err(|error| broken(&*error))?;
+        let chunk = chunk.map_err(|error| self.given_up.take().unwrap_or_else(|| broken(&*error)))?;
         let length = chunk.len() as u64;
         if length > self.left {
             return Err(s3_error!(IncompleteBody, "the body is longer than announced; nothing was written"));

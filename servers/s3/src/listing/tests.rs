@@ -127,3 +127,23 @@ fn a_token_of_somebody_else_is_refused() {
         assert_eq!(Position::of_token(&position.token()).unwrap(), position);
     }
 }
+
+#[tokio::test]
+async fn a_list_that_goes_on_after_a_common_prefix_by_its_name_reads_none_of_its_keys() {
+    let after = |text: &str| Position::After(text.into());
+    for (text, prefix, delimiter, skips) in [
+        ("many/", "", "/", true),
+        ("a/many/", "a/", "/", true),
+        ("many/", "", "", false),
+        ("many/x", "", "/", false),
+        ("many/x/", "", "/", false),
+        ("a/", "a/", "/", false),
+        ("a", "b/", "/", false),
+    ] {
+        let expected = if skips { Position::AfterPrefix(text.into()) } else { after(text) };
+        assert_eq!(after(text).past_common(prefix, delimiter), expected, "{text:?} {prefix:?} {delimiter:?}");
+    }
+    let store =
+        store(&["many".into(), "many/1".into(), "many/\u{10ffff}z".into(), "more".into()].into()).await;
+    assert_eq!(all(&store, "", "/", "many/", 10).await, ["more"]);
+}

@@ -164,3 +164,66 @@ async fn a_body_over_the_stores_limit_is_refused_by_its_length() {
     let complete = place.client.complete_multipart_upload().bucket(BUCKET).key("parts").upload_id(id);
     refused(complete.multipart_upload(upload).send().await, 400, "EntityTooLarge");
 }
+
+fn crc32(body: &[u8]) -> String {
+    let mut hasher = s3s::checksum::ChecksumHasher { crc32: Some(Default::default()), ..Default::default() };
+    hasher.update(body);
+    hasher.finalize().checksum_crc32.unwrap()
+}
+
+#[tokio::test]
+async fn one_chunk_may_be_the_whole_body_where_it_is_not_signed() {
+    let place = Place::new().await;
+    for size in [5, 20 << 20] {
+        let body = vec![b'x'; size];
+        let length = size.to_string();
+        let mut chunks = format!("{size:016x}\r\n").into_bytes();
+        chunks.extend_from_slice(&body);
+        chunks
+            .extend_from_slice(format!("\r\n0\r\nx-amz-checksum-crc32:{}\r\n\r\n", crc32(&body)).as_bytes());
+        let on_the_wire = chunks.len().to_string();
+        let headers = [
+            ("content-length", on_the_wire.as_str()),
+            ("x-amz-decoded-content-length", &length),
+            ("x-amz-trailer", "x-amz-checksum-crc32"),
+        ];
+        let request = put(&headers, SignableBody::StreamingUnsignedPayloadTrailer);
+        assert_eq!(ask(&place.server, request, &chunks).await.status, 200);
+        assert!(place.get("k").await.unwrap() == body, "{size}");
+    }
+}
+
+#[tokio::test]
+async fn a_signed_chunk_that_is_too_large_is_refused_before_it_is_sent() {
+    let place = Place::new().await;
+    let headers = [("content-length", "40000000"), ("x-amz-decoded-content-length", "33554432")];
+    let payload = SignableBody::Precomputed("STREAMING-AWS4-HMAC-SHA256-PAYLOAD".into());
+    for size in ["2000000", "102000000"] {
+        let head = format!("{size};chunk-signature={}\r\n", "0".repeat(64));
+        let answer = ask(&place.server, put(&headers, payload.clone()), head).await;
+        answer.refused(400, "EntityTooLarge");
+    }
+    untouched(&place).await;
+}
+
+#[tokio::test]
+async fn the_digest_of_a_document_is_compared_whatever_its_encoding_says() {
+    let place = Place::new().await;
+    place.put("k", "x").await;
+    let body = "<Delete><Object><Key>k</Key></Object></Delete>";
+    let length = body.len().to_string();
+    let headers = [
+        ("content-length", length.as_str()),
+        ("content-encoding", "aws-chunked"),
+        ("content-md5", "AAAAAAAAAAAAAAAAAAAAAA=="),
+    ];
+    let request = Request {
+        method: "POST",
+        path: "/bucket?delete",
+        headers: &headers,
+        payload: SignableBody::UnsignedPayload,
+        ..Request::default()
+    };
+    ask(&place.server, request, body).await.refused(400, "BadDigest");
+    assert!(place.get("k").await.is_some());
+}

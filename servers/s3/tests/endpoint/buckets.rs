@@ -1,8 +1,12 @@
 //! Buckets.
 
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
+use aws_sigv4::http_request::SignableBody;
 
-use crate::support::{BUCKET, Place, refused};
+use crate::{
+    support::{BUCKET, Place, refused},
+    wire::{Request, Wire},
+};
 
 #[tokio::test]
 async fn buckets_are_made_listed_and_deleted_when_empty() {
@@ -94,4 +98,27 @@ async fn a_bucket_remembers_where_it_was_made() {
     let location = place.client.get_bucket_location().bucket("far").send().await.unwrap();
     assert_eq!(location.location_constraint(), Some(&BucketLocationConstraint::EuWest1));
     assert_eq!(place.client.get_bucket_versioning().bucket("far").send().await.unwrap().status(), None);
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_written_into_is_not_deleted() {
+    let place = Place::new().await;
+    let length = (1 << 20).to_string();
+    let head = Request {
+        method: "PUT",
+        path: "/bucket/k",
+        headers: &[("content-length", &length), ("expect", "100-continue")],
+        payload: SignableBody::UnsignedPayload,
+        ..Request::default()
+    };
+    let mut wire = Wire::open(&place.server).await;
+    wire.send(head.signed(&place.server)).await;
+    assert_eq!(wire.receive().await.unwrap().status, 100, "the body is asked for");
+    let delete = || place.client.delete_bucket().bucket(BUCKET).send();
+    refused(delete().await, 409, "OperationAborted");
+    assert_eq!(wire.ask("", vec![0; 1 << 20]).await.status, 200);
+    assert_eq!(place.get("k").await.unwrap().len(), 1 << 20);
+    refused(delete().await, 409, "BucketNotEmpty");
+    place.client.delete_object().bucket(BUCKET).key("k").send().await.unwrap();
+    delete().await.unwrap();
 }

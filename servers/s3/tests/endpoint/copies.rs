@@ -1,6 +1,9 @@
 //! Copies within the server.
 
 use aws_sdk_s3::types::MetadataDirective;
+use leasehold_core::Store;
+use leasehold_layers::{Fault, Faults, Verb};
+use leasehold_memory::Memory;
 
 use crate::support::{BUCKET, Place, refused};
 
@@ -79,4 +82,27 @@ async fn a_copy_to_itself_changes_metadata_or_nothing() {
     let head = place.client.head_object().bucket(BUCKET).key("k").send().await.unwrap();
     assert_eq!(head.metadata().unwrap()["a"], "b");
     assert_eq!(place.get("k").await.unwrap(), b"x");
+}
+
+#[tokio::test]
+async fn a_copy_to_itself_does_not_undo_a_newer_write() {
+    let memory = Store::new(Memory::new());
+    let faults = Faults::new();
+    let place = Place::over(memory.clone().layer(faults.clone())).await;
+    place.put("k", "old").await;
+    let gate = faults.hold(Verb::Put);
+    let copy = place.client.copy_object().bucket(BUCKET).key("k").copy_source("bucket/k");
+    let copy = copy.metadata_directive(MetadataDirective::Replace).metadata("a", "b");
+    let copy = tokio::spawn(copy.send());
+    gate.reached().await;
+    memory.put("bucket/k", "new").await.unwrap();
+    gate.release();
+    copy.await.unwrap().unwrap();
+    let got = place.client.get_object().bucket(BUCKET).key("k").send().await.unwrap();
+    assert_eq!(got.metadata().unwrap()["a"], "b");
+    assert_eq!(got.body.collect().await.unwrap().to_vec(), b"new");
+
+    faults.times(100, Verb::Put, Fault::Before);
+    let copy = place.client.copy_object().bucket(BUCKET).key("k").copy_source("bucket/k");
+    refused(copy.metadata_directive(MetadataDirective::Replace).send().await, 503, "ServiceUnavailable");
 }

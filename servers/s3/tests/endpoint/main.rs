@@ -15,5 +15,6 @@ mod parts;
 mod races;
 mod server;
 mod signatures;
+mod stalls;
 mod support;
 mod wire;

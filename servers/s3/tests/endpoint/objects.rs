@@ -4,7 +4,10 @@ use aws_sdk_s3::{primitives::ByteStream, types::ChecksumMode};
 use leasehold_core::Store;
 use leasehold_fs::Fs;
 
-use crate::support::{BUCKET, Place, refused};
+use crate::{
+    support::{BUCKET, Place, refused},
+    wire::{Request, ask},
+};
 
 #[tokio::test]
 async fn an_object_comes_back_as_it_was_put() {
@@ -144,4 +147,58 @@ async fn a_version_id_is_refused_and_not_ignored() {
     );
     place.client.get_object().bucket(BUCKET).key("k").version_id("null").send().await.unwrap();
     assert!(place.get("k").await.is_some());
+}
+
+#[tokio::test]
+async fn a_range_of_an_object_that_was_replaced_is_answered_with_the_whole() {
+    let place = Place::new().await;
+    let old = place.put("k", "0123456789").await;
+    let new = place.put("k", "abcdefghij").await;
+    let head = place.client.head_object().bucket(BUCKET).key("k").send().await.unwrap();
+    let time = head.last_modified().unwrap().fmt(aws_sdk_s3::primitives::DateTimeFormat::HttpDate).unwrap();
+    let earlier = "Thu, 01 Jan 1970 00:00:00 GMT".to_owned();
+    let weak = format!("W/{new}");
+    for (range, condition, told) in [
+        ("bytes=2-3", &new, (206, "cd")),
+        ("bytes=2-3", &time, (206, "cd")),
+        ("bytes=2-3", &old, (200, "abcdefghij")),
+        ("bytes=2-3", &weak, (200, "abcdefghij")),
+        ("bytes=2-3", &earlier, (200, "abcdefghij")),
+        // What would be past the end is not looked at.
+        ("bytes=20-", &old, (200, "abcdefghij")),
+    ] {
+        let headers = [("range", range), ("if-range", condition.as_str())];
+        let request = Request { path: "/bucket/k", headers: &headers, ..Request::default() };
+        let answer = ask(&place.server, request, "").await;
+        assert_eq!((answer.status, answer.body.as_str()), told, "{range} {condition}");
+        let head = place.client.head_object().bucket(BUCKET).key("k").range(range);
+        let condition = condition.clone();
+        let head = head.customize().mutate_request(move |request| {
+            request.headers_mut().insert("if-range", condition.clone());
+        });
+        assert_eq!(head.send().await.unwrap().content_length(), Some(told.1.len() as i64));
+    }
+    let past = [("range", "bytes=20-"), ("if-range", new.as_str())];
+    let request = Request { path: "/bucket/k", headers: &past, ..Request::default() };
+    ask(&place.server, request, "").await.refused(416, "InvalidRange");
+}
+
+#[tokio::test]
+async fn no_checksum_is_kept_beside_a_number_that_the_store_may_change() {
+    let place = Place::new().await;
+    for (body, counts) in [("5", true), (" -17\n", true), ("5.0", false), ("", false)] {
+        place.put("k", body).await;
+        let get =
+            || place.client.get_object().bucket(BUCKET).key("k").checksum_mode(ChecksumMode::Enabled).send();
+        let got = get().await.unwrap();
+        assert_eq!(got.checksum_crc32().is_none(), counts, "{body:?}");
+        if counts {
+            let sum = place.store.increment("bucket/k", 1).await.unwrap();
+            // The client compares what it is told.
+            assert_eq!(
+                get().await.unwrap().body.collect().await.unwrap().to_vec(),
+                sum.to_string().into_bytes()
+            );
+        }
+    }
 }

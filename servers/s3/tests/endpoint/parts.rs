@@ -5,17 +5,29 @@ use aws_sdk_s3::{
     primitives::ByteStream,
     types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart},
 };
+use aws_sigv4::http_request::SignableBody;
 use futures_util::future::join_all;
 use leasehold_core::Store;
+use leasehold_layers::{Fault, Faults, Verb};
 use leasehold_memory::Memory;
 
-use crate::support::{BUCKET, Place, refused, told};
+use crate::{
+    support::{BUCKET, Place, refused, told},
+    wire::{Request, Wire},
+};
 
 const STALE: &str = "\"0-0\"";
 
 /// A server that takes small parts.
 async fn place() -> Place {
     Place::with(Store::new(Memory::new()), |server| server.part_bytes_min(4)).await
+}
+
+/// The same over a store that fails, which is returned as it is without.
+async fn failing() -> (Place, Faults, Store) {
+    let (memory, faults) = (Store::new(Memory::new()), Faults::new());
+    let place = Place::with(memory.clone().layer(faults.clone()), |server| server.part_bytes_min(4)).await;
+    (place, faults, memory)
 }
 
 async fn begin(place: &Place, key: &str) -> String {
@@ -271,6 +283,12 @@ async fn parts_and_uploads_are_listed_in_pages() {
     assert_eq!(keys, ["a", "b", "k", "k"]);
     let some = place.client.list_multipart_uploads().bucket(BUCKET).prefix("k").send().await.unwrap();
     assert_eq!(some.uploads().len(), 2);
+
+    let none = place.client.list_multipart_uploads().bucket(BUCKET).max_uploads(0).send().await.unwrap();
+    assert_eq!((none.uploads().len(), none.is_truncated()), (0, Some(false)));
+    let none =
+        place.client.list_parts().bucket(BUCKET).key("k").upload_id(&id).max_parts(0).send().await.unwrap();
+    assert_eq!((none.parts().len(), none.is_truncated()), (0, Some(false)));
 }
 
 #[tokio::test]
@@ -301,5 +319,195 @@ async fn part_numbers_have_their_limits() {
     for number in [-1, 0, 10_001] {
         let part = place.client.upload_part().bucket(BUCKET).key("k").upload_id(&id).part_number(number);
         refused(part.body(ByteStream::from_static(b"x")).send().await, 400, "InvalidArgument");
+    }
+}
+
+fn abort(
+    place: &Place,
+    id: &str,
+) -> aws_sdk_s3::operation::abort_multipart_upload::builders::AbortMultipartUploadFluentBuilder {
+    place.client.abort_multipart_upload().bucket(BUCKET).key("k").upload_id(id)
+}
+
+#[tokio::test]
+async fn a_page_of_uploads_goes_on_after_one_that_has_gone() {
+    let place = place().await;
+    for _ in 0..4 {
+        begin(&place, "k").await;
+    }
+    let page = |key: Option<String>, id: Option<String>| {
+        let list = place.client.list_multipart_uploads().bucket(BUCKET).max_uploads(2);
+        list.set_key_marker(key).set_upload_id_marker(id).send()
+    };
+    let first = page(None, None).await.unwrap();
+    let ids = |page: &aws_sdk_s3::operation::list_multipart_uploads::ListMultipartUploadsOutput| {
+        page.uploads().iter().map(|upload| upload.upload_id().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let last = first.next_upload_id_marker.clone().unwrap();
+    abort(&place, &last).send().await.unwrap();
+    let second = page(first.next_key_marker.clone(), Some(last)).await.unwrap();
+    assert_eq!((second.uploads().len(), second.is_truncated()), (2, Some(false)));
+    assert!(ids(&first).iter().all(|id| !ids(&second).contains(id)));
+}
+
+#[tokio::test]
+async fn an_abort_that_failed_half_way_can_be_sent_again() {
+    let (place, faults, memory) = failing().await;
+    let id = begin(&place, "k").await;
+    part(&place, "k", &id, 1, "part").await;
+    faults.next_on(format!("_s3/parts/bucket/{id}/00001"), Verb::Delete, Fault::Before).unwrap();
+    refused(abort(&place, &id).send().await, 503, "ServiceUnavailable");
+    let left = || async { memory.list("_s3/parts/").await.unwrap().len() };
+    assert_eq!(left().await, 1);
+    refused(abort(&place, &id).send().await, 404, "NoSuchUpload");
+    assert_eq!(left().await, 0);
+    let id = begin(&place, "k").await;
+    part(&place, "k", &id, 1, "part").await;
+    // Nothing is removed for somebody who has the key wrong.
+    refused(abort(&place, &id).key("other").send().await, 404, "NoSuchUpload");
+    assert_eq!(left().await, 1);
+}
+
+#[tokio::test]
+async fn an_abort_goes_on_when_its_client_has_gone() {
+    let (place, faults, memory) = failing().await;
+    let id = begin(&place, "k").await;
+    part(&place, "k", &id, 1, "part").await;
+    let gate = faults.hold_reply(Verb::Delete);
+    let path = format!("/bucket/k?uploadId={id}");
+    let request = Request { method: "DELETE", path: &path, ..Request::default() };
+    let mut wire = Wire::open(&place.server).await;
+    wire.send(request.signed(&place.server)).await;
+    gate.reached().await;
+    assert!(wire.cut().await.is_none(), "the server has seen that it is gone");
+    gate.release();
+    place.server.stop().await;
+    assert!(memory.list("_s3/parts/").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_part_that_comes_too_late_is_removed_by_who_stored_it() {
+    let (place, faults, memory) = failing().await;
+    let id = begin(&place, "k").await;
+    let gate = faults.hold_reply(Verb::Put);
+    let late = place.client.upload_part().bucket(BUCKET).key("k").upload_id(&id).part_number(1);
+    let late = tokio::spawn(late.body(ByteStream::from_static(b"late")).send());
+    gate.reached().await;
+    memory.delete(format!("_s3/uploads/bucket/{id}")).await.unwrap();
+    gate.release();
+    refused(late.await.unwrap(), 404, "NoSuchUpload");
+    assert!(memory.list("_s3/parts/").await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_bucket_that_is_deleted_does_not_take_the_uploads_of_the_next_one_with_it() {
+    let (place, faults, memory) = failing().await;
+    let other = Place::with(memory.clone(), |server| server.part_bytes_min(4)).await;
+    let id = begin(&place, "k").await;
+    part(&place, "k", &id, 1, "part").await;
+    let gate = faults.hold_reply(Verb::Delete);
+    let delete = tokio::spawn(place.client.delete_bucket().bucket(BUCKET).send());
+    gate.reached().await;
+    other.client.create_bucket().bucket(BUCKET).send().await.unwrap();
+    let next = begin(&other, "k").await;
+    let one = part(&other, "k", &next, 1, "part").await;
+    gate.release();
+    delete.await.unwrap().unwrap();
+    assert_eq!(leftovers(&other).await.len(), 2);
+    complete(&other, "k", &next, &[one]).send().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_completion_whose_reply_was_lost_is_answered_as_applied() {
+    let (place, faults, memory) = failing().await;
+    let other = Place::with(memory.clone(), |server| server.part_bytes_min(4)).await;
+    // Found out at once.
+    let id = begin(&place, "k").await;
+    let one = [part(&place, "k", &id, 1, "whole").await];
+    faults.next(Verb::Put, Fault::After);
+    let done = complete(&place, "k", &id, &one).if_none_match("*").send().await.unwrap();
+    let head = place.client.head_object().bucket(BUCKET).key("k").send().await.unwrap();
+    assert_eq!(done.e_tag(), head.e_tag());
+    assert!(head.metadata().is_none_or(|metadata| metadata.is_empty()), "{head:?}");
+    // By another server, which has not seen the first.
+    let again = complete(&other, "k", &id, &one).if_none_match("*").send().await.unwrap();
+    assert_eq!(again.e_tag(), done.e_tag());
+    // A copy is not made by the upload.
+    place.client.copy_object().bucket(BUCKET).key("copy").copy_source("bucket/k").send().await.unwrap();
+    assert!(memory.get("bucket/copy").await.unwrap().unwrap().metadata.attributes.get("s3.upload").is_none());
+    // Once replaced, it is not there to be told of.
+    place.put("k", "newer").await;
+    refused(complete(&other, "k", &id, &one).send().await, 404, "NoSuchUpload");
+    assert_eq!(place.get("k").await.unwrap(), b"newer");
+}
+
+#[tokio::test]
+async fn a_completion_that_is_applied_late_is_found_when_it_is_sent_again() {
+    let (place, faults, memory) = failing().await;
+    let id = begin(&place, "k").await;
+    let one = [part(&place, "k", &id, 1, "whole").await];
+    faults.next(Verb::Put, Fault::Ghost);
+    refused(complete(&place, "k", &id, &one).if_none_match("*").send().await, 500, "InternalError");
+    assert!(memory.get("bucket/k").await.unwrap().is_none());
+    assert_eq!(faults.release_ghosts().await.len(), 1);
+    let applied = memory.get("bucket/k").await.unwrap().unwrap();
+    let again = complete(&place, "k", &id, &one).if_none_match("*").send().await.unwrap();
+    assert_eq!(again.e_tag(), Some(format!("\"{}\"", applied.version()).as_str()));
+    assert!(leftovers(&place).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_completion_that_is_refused_late_is_one_document() {
+    let (place, faults, _) = failing().await;
+    place.put("k", "there").await;
+    let id = begin(&place, "k").await;
+    let one = part(&place, "k", &id, 1, "whole").await;
+    let body = format!(
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{}</ETag></Part></CompleteMultipartUpload>",
+        one.e_tag().unwrap()
+    );
+    for (condition, code) in [(vec![("if-none-match", "*")], Some("PreconditionFailed")), (vec![], None)] {
+        let gate = faults.hold(Verb::Put);
+        let length = body.len().to_string();
+        let path = format!("/bucket/k?uploadId={id}");
+        let headers = [vec![("content-length", length.as_str())], condition].concat();
+        let request = Request {
+            method: "POST",
+            path: &path,
+            headers: &headers,
+            payload: SignableBody::UnsignedPayload,
+            ..Request::default()
+        };
+        let mut wire = Wire::open(&place.server).await;
+        wire.send(request.signed(&place.server)).await;
+        wire.send(&body).await;
+        gate.reached().await;
+        tokio::time::pause();
+        assert_eq!(wire.receive().await.unwrap().status, 200, "it begins before the outcome is known");
+        gate.release();
+        let mut document = String::new();
+        while let Some(chunk) = wire.chunk().await {
+            document += &chunk;
+        }
+        tokio::time::resume();
+        let mut reader = quick_xml::Reader::from_str(&document);
+        let (mut declarations, mut names, mut told) = (0, Vec::new(), None);
+        loop {
+            match reader.read_event().unwrap() {
+                quick_xml::events::Event::Decl(_) => declarations += 1,
+                quick_xml::events::Event::Start(start) => {
+                    names.push(start.name().as_ref().to_owned());
+                    if names.last().is_some_and(|name| name == "Code") {
+                        told = Some(reader.read_text(start.name()).unwrap().into_owned());
+                    }
+                }
+                quick_xml::events::Event::Eof => break,
+                _ => {}
+            }
+        }
+        assert_eq!(declarations, 1, "{document}");
+        assert_eq!(told.as_deref(), code, "{document}");
+        let root = if code.is_some() { "Error" } else { "CompleteMultipartUploadResult" };
+        assert_eq!(names[0], root, "{document}");
     }
 }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sigv4::http_request::SignableBody;
 use leasehold_core::{ErrorKind, Store};
 use leasehold_layers::{Faults, Verb};
 use leasehold_memory::Memory;
-use leasehold_s3_server::{Credentials, S3Server};
+use leasehold_s3_server::{Credentials, GRACE, S3Server};
 
 use crate::{
     support::{ACCESS, BUCKET, Place, SECRET},
@@ -129,4 +130,37 @@ fn a_server_runs_on_one_thread_and_on_many() {
         });
         assert_eq!(runtime.block_on(place.get("k")).unwrap(), b"x");
     }
+}
+
+#[tokio::test]
+async fn stopping_waits_for_a_completion_whose_client_has_gone() {
+    let (memory, faults) = (Store::new(Memory::new()), Faults::new());
+    let place = Place::over(memory.clone().layer(faults.clone())).await;
+    let begun = place.client.create_multipart_upload().bucket(BUCKET).key("k").send().await.unwrap();
+    let id = begun.upload_id().unwrap();
+    let part = place.client.upload_part().bucket(BUCKET).key("k").upload_id(id).part_number(1);
+    let tag = part.body(ByteStream::from_static(b"x")).send().await.unwrap().e_tag.unwrap();
+    let body = format!(
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{tag}</ETag></Part></CompleteMultipartUpload>"
+    );
+    let (path, length) = (format!("/bucket/k?uploadId={id}"), body.len().to_string());
+    let request = Request {
+        method: "POST",
+        path: &path,
+        headers: &[("content-length", &length)],
+        payload: SignableBody::UnsignedPayload,
+        ..Request::default()
+    };
+    let gate = faults.hold(Verb::Put);
+    let mut wire = Wire::open(&place.server).await;
+    wire.send(request.signed(&place.server) + &body).await;
+    gate.reached().await;
+    assert!(wire.cut().await.is_none(), "the server has seen that it is gone");
+    tokio::time::pause();
+    let mut stop = std::pin::pin!(place.server.stop());
+    assert!(tokio::time::timeout(GRACE / 2, stop.as_mut()).await.is_err(), "it waits");
+    gate.release();
+    stop.await;
+    assert!(memory.get("bucket/k").await.unwrap().is_some());
+    assert!(memory.list("_s3/parts/").await.unwrap().is_empty());
 }

@@ -190,3 +190,27 @@ async fn an_anonymous_server_lets_in_whoever_does_not_sign() {
     let put = signed.put_object().bucket(BUCKET).key("c").body(ByteStream::from_static(b"x"));
     refused(put.send().await, 501, "NotImplemented");
 }
+
+#[tokio::test]
+async fn a_scope_of_another_service_is_refused_before_the_body_is_read() {
+    let place = Place::new().await;
+    for scope in ["sts/aws4_request", "s3/aws5_request", "s3"] {
+        for request in [
+            format!(
+                "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\nauthorization: AWS4-HMAC-SHA256 Credential=access/20260101/us-east-1/{scope}, SignedHeaders=host, Signature=00\r\n\r\n"
+            ),
+            format!(
+                "POST /?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=00&X-Amz-Credential=access%2F20260101%2Fus-east-1%2F{} HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n",
+                scope.replace('/', "%2F")
+            ),
+        ] {
+            let answer = Wire::open(&place.server).await.ask(&request, "").await;
+            assert_eq!(answer.status, 400, "{answer:?}");
+            assert!(answer.body.contains("scope"), "{answer:?}");
+        }
+    }
+    let mut wire = Wire::open(&place.server).await;
+    wire.ask("GET / HTTP/1.1\r\nhost: x\r\nauthorization: Bearer x\r\n\r\n", "")
+        .await
+        .refused(400, "AuthorizationHeaderMalformed");
+}

@@ -128,6 +128,20 @@ impl Wire {
         Some(Answer { status, head, body: String::from_utf8_lossy(&body).into_owned() })
     }
 
+    /// The next piece of a body in chunks; `None` after the last.
+    pub(crate) async fn chunk(&mut self) -> Option<String> {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            line.push(self.0.read_u8().await.ok()?);
+        }
+        let size = String::from_utf8(line).expect("a size is text");
+        let size = usize::from_str_radix(size.trim(), 16).expect("a size");
+        let mut bytes = vec![0; size + 2];
+        self.0.read_exact(&mut bytes).await.ok()?;
+        bytes.truncate(size);
+        (size > 0).then(|| String::from_utf8(bytes).expect("the body is text"))
+    }
+
     /// Sends nothing more, and waits until the server has done with the connection.
     pub(crate) async fn cut(mut self) -> Option<Answer> {
         self.0.shutdown().await.expect("it is open");
