@@ -1,7 +1,7 @@
 //! A directory or a bucket as a store with exact compare-and-swap, and leases that fence, on one contract.
 //!
 //! - [`open`] names a store by URL; [`Store`] is the handle to hold.
-//! - [`memory`], [`mod@fs`], [`s3`], [`r2`]: the adapters. [`layers`]: what wraps them.
+//! - [`memory`], [`mod@fs`], [`s3`], [`r2`], and with the feature `object-store` the bridge to `object_store`: the adapters. [`layers`]: what wraps them.
 //! - [`coordination`]: leases and guarded stores on any of them.
 //!
 //! ```
@@ -23,6 +23,9 @@ pub use url::{open, open_existing};
 pub use leasehold_fs as fs;
 /// A store in memory.
 pub use leasehold_memory as memory;
+/// Anything that `object_store` reaches as a store, and any store as an `object_store`.
+#[cfg(feature = "object-store")]
+pub use leasehold_object_store as object_store;
 /// A bucket on Cloudflare R2.
 #[cfg(feature = "r2")]
 pub use leasehold_r2 as r2;

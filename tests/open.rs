@@ -47,6 +47,7 @@ async fn a_url_that_nobody_knows_is_refused_with_what_is_known() {
     }
 }
 
+#[cfg(all(feature = "s3", feature = "r2"))]
 #[tokio::test]
 async fn a_bucket_that_is_written_wrongly_is_refused_without_repeating_secrets() {
     for (url, says) in [
@@ -64,6 +65,64 @@ async fn a_bucket_that_is_written_wrongly_is_refused_without_repeating_secrets()
         ("r2://account/photos", "32 hexadecimal digits"),
         ("r2://id:hush@account/photos", "keys do not belong in a URL"),
         ("r2://0123456789abcdef0123456789abcdef/photos?jurisdiction=hush", "eu or fedramp"),
+    ] {
+        let error = leasehold::open(url).await.unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{url}: {shown}");
+        assert!(shown.contains(says) && !shown.contains("hush"), "{url}: {shown}");
+    }
+}
+
+#[cfg(not(any(feature = "gcs", feature = "azure")))]
+#[tokio::test]
+async fn a_store_that_was_left_out_names_the_feature_that_brings_it() {
+    for (url, feature) in [("gs://photos", "gcs"), ("az://photos?account=acme", "azure")] {
+        let error = leasehold::open(url).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.to_string().contains(&format!("the feature \"{feature}\"")), "{error}");
+    }
+}
+
+#[cfg(all(feature = "gcs", feature = "azure"))]
+#[tokio::test]
+async fn buckets_and_containers_of_other_services_open_without_a_request() {
+    for url in [
+        "gs://photos?endpoint=http://127.0.0.1:1&anonymous=true",
+        "gs://photos/2026/?anonymous=true",
+        "az://photos?account=acme&anonymous=true",
+        "az://photos/2026?account=devstoreaccount1&endpoint=http://127.0.0.1:1/devstoreaccount1&anonymous=true",
+    ] {
+        let store = leasehold::open(url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+        for capability in [Capability::ConditionalPut, Capability::UniqueVersions, Capability::Durable] {
+            assert!(store.capabilities().supports(capability), "{url}: {capability:?}");
+        }
+    }
+}
+
+#[cfg(all(feature = "gcs", feature = "azure"))]
+#[tokio::test]
+async fn a_bucket_or_container_that_is_written_wrongly_is_refused_without_repeating_secrets() {
+    for (url, says) in [
+        ("gs://", "needs a name"),
+        ("gs://Photos", "\"Photos\" is no bucket"),
+        ("gs://id:hush@photos", "keys do not belong in a URL"),
+        (
+            "gs://photos?service_account_key=hush",
+            "\"service_account_key\" is no parameter of a bucket on Google Cloud Storage; known: endpoint, anonymous",
+        ),
+        ("gs://photos?endpoint=http://id:hush@host", "holds credentials"),
+        ("gs://photos?endpoint=hush", "neither http nor https"),
+        ("gs://photos?anonymous=hush", "anonymous is either true or false"),
+        ("gs://photos/a/../b?anonymous=true", "is not a key"),
+        ("az://", "needs a name"),
+        ("az://a?account=acme", "\"a\" is no container"),
+        ("az://photos@hush.dfs.core.windows.net/x", "keys do not belong in a URL"),
+        (
+            "az://photos?access_key=hush",
+            "\"access_key\" is no parameter of a container on Azure; known: account, endpoint, anonymous",
+        ),
+        ("az://photos?account=hush.example.com/", "3 to 24 lower-case letters and digits"),
+        ("az://photos?account=acme&endpoint=https://host/?sig=hush", "has a query"),
     ] {
         let error = leasehold::open(url).await.unwrap_err();
         let shown = format!("{error} {error:?}");

@@ -21,7 +21,7 @@ use leasehold::Store;
 #[derive(Parser, Debug)]
 #[command(name = "leasehold", version, about, after_help = failure::HELP, max_term_width = 100)]
 struct Cli {
-    /// The store: fs:PATH, a path, or mem: (which lasts for one command)
+    /// The store: fs:PATH or a path, s3://BUCKET/PREFIX, r2://ACCOUNT/BUCKET/PREFIX, or mem: (which lasts for one command)
     #[arg(long, value_name = "URL", env = "LEASEHOLD_STORE", hide_env_values = true, global = true)]
     store: Option<String>,
 

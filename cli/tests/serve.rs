@@ -84,6 +84,43 @@ fn an_object_is_a_file_of_the_store_and_the_other_way_round() {
 }
 
 #[test]
+fn a_lock_over_a_bucket_has_one_holder_at_a_time() {
+    let place = Place::new();
+    let server = Server::start(&place);
+    let store = format!("s3://photos/app?endpoint={}", server.url);
+    let lock = |options: &[&str], command: &[&str]| {
+        let arguments = [&["--store", &store, "lock", "nightly"], options, &["--"], command].concat();
+        with_credentials(bare(arguments), &place, ACCESS, SECRET)
+    };
+    let mut held = lock(&[], &["cat"]);
+    held.stdin(std::process::Stdio::piped());
+    let mut holder = Running::start(held);
+    holder.feed("held\n");
+    assert_eq!(holder.line(), "held");
+    finish(&mut lock(&["--try"], &["true"])).expect(75);
+    holder.close().expect(0);
+    let script = "echo $LEASEHOLD_LOCK $LEASEHOLD_TOKEN";
+    assert_eq!(finish(&mut lock(&["--wait", "30s"], &["sh", "-c", script])).expect(0).stdout, "nightly 2\n");
+}
+
+#[test]
+fn the_demo_holds_over_a_bucket() {
+    let (place, input) = (Place::new(), Place::new());
+    let server = Server::start(&place);
+    fs::create_dir_all(input.path()).expect("it is made");
+    for number in 0..20 {
+        fs::write(input.path().join(format!("f{number}")), format!("line {number}\n").repeat(number))
+            .expect("it is written");
+    }
+    let input = input.path();
+    let input = input.to_str().expect("a path in UTF-8");
+    let demo = ["demo", "--json", "--input", input, "--ttl", "1s", "--shards", "6"];
+    let report = server.ask(&place, (ACCESS, SECRET), &demo).expect(0).json();
+    assert_eq!((&report["ok"], &report["lost"]), (&true.into(), &0.into()), "{report}");
+    assert!(report["takeovers"].as_u64() > Some(0), "{report}");
+}
+
+#[test]
 fn a_signal_ends_it_and_closes_the_port() {
     for signal in ["TERM", "INT"] {
         let place = Place::new();

@@ -1,4 +1,4 @@
-//! Buckets: on S3 and what speaks its protocol, and on R2.
+//! Buckets: on S3 and what speaks its protocol, on R2, on Google Cloud Storage and on Azure.
 
 use leasehold_core::{Error, Result, StorageAdapter, Store};
 
@@ -13,15 +13,17 @@ fn below(store: impl StorageAdapter, prefix: &str) -> Result<Store> {
     }
 }
 
-/// The places and the query of what follows a scheme.
-fn split(rest: &str) -> Result<(&str, &str)> {
+/// What holds the keys of a store that speaks S3.
+#[cfg(any(feature = "s3", feature = "r2"))]
+const S3_KEYS: &str = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+
+/// The places and the query of what follows a scheme. Keys belong into `variables`.
+fn split<'a>(rest: &'a str, variables: &str) -> Result<(&'a str, &'a str)> {
     let rest = rest.strip_prefix("//").unwrap_or(rest);
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     if place.contains('@') {
         // Not repeated: it is most likely a secret.
-        let message =
-            "keys do not belong in a URL; put them into AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
-        return Err(Error::invalid(message));
+        return Err(Error::invalid(format!("keys do not belong in a URL; put them into {variables}")));
     }
     Ok((place, query))
 }
@@ -38,7 +40,7 @@ pub(super) async fn s3(rest: &str, create: bool) -> Result<Store> {
         "conditional_delete",
         "conditional_multipart",
     ];
-    let (place, query) = split(rest)?;
+    let (place, query) = split(rest, S3_KEYS)?;
     let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
     if bucket.is_empty() {
         return Err(Error::invalid("a bucket needs a name: \"s3://photos\""));
@@ -73,7 +75,7 @@ pub(super) async fn s3(rest: &str, create: bool) -> Result<Store> {
 #[cfg(feature = "r2")]
 pub(super) async fn r2(rest: &str) -> Result<Store> {
     const TOKEN: &str = "LEASEHOLD_R2_EDGE_TOKEN";
-    let (place, query) = split(rest)?;
+    let (place, query) = split(rest, S3_KEYS)?;
     let mut places = place.splitn(3, '/');
     let (account, bucket) = (places.next().unwrap_or(""), places.next().unwrap_or(""));
     if account.is_empty() || bucket.is_empty() {
@@ -97,4 +99,44 @@ pub(super) async fn r2(rest: &str) -> Result<Store> {
         open = open.edge(edge, token);
     }
     below(open.await?, places.next().unwrap_or(""))
+}
+
+#[cfg(feature = "gcs")]
+pub(super) async fn gs(rest: &str) -> Result<Store> {
+    let keys = "a file, and its path into GOOGLE_APPLICATION_CREDENTIALS";
+    let (place, query) = split(rest, keys)?;
+    let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+    if bucket.is_empty() {
+        return Err(Error::invalid("a bucket needs a name: \"gs://photos\""));
+    }
+    let mut given = Parameters::parse("a bucket on Google Cloud Storage", &["endpoint", "anonymous"], query)?;
+    let mut open = leasehold_object_store::Google::bucket(bucket);
+    if let Some(endpoint) = given.text("endpoint") {
+        open = open.endpoint(endpoint);
+    }
+    if given.flag("anonymous")? == Some(true) {
+        open = open.anonymous();
+    }
+    below(open.await?, prefix)
+}
+
+#[cfg(feature = "azure")]
+pub(super) async fn az(rest: &str) -> Result<Store> {
+    let (place, query) = split(rest, "AZURE_STORAGE_ACCOUNT_KEY")?;
+    let (container, prefix) = place.split_once('/').unwrap_or((place, ""));
+    if container.is_empty() {
+        return Err(Error::invalid("a container needs a name: \"az://photos\""));
+    }
+    let mut given = Parameters::parse("a container on Azure", &["account", "endpoint", "anonymous"], query)?;
+    let mut open = leasehold_object_store::Azure::container(container);
+    if let Some(account) = given.text("account") {
+        open = open.account(account);
+    }
+    if let Some(endpoint) = given.text("endpoint") {
+        open = open.endpoint(endpoint);
+    }
+    if given.flag("anonymous")? == Some(true) {
+        open = open.anonymous();
+    }
+    below(open.await?, prefix)
 }

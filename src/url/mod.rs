@@ -1,6 +1,6 @@
 //! Stores by URL.
 
-#[cfg(any(feature = "s3", feature = "r2"))]
+#[cfg(any(feature = "s3", feature = "r2", feature = "gcs", feature = "azure"))]
 mod bucket;
 mod parameters;
 
@@ -18,6 +18,8 @@ use self::parameters::Parameters;
 /// | `fs:PATH`, or a bare path | the directory at `PATH`, made if its parent exists |
 /// | `s3://BUCKET`, `s3://BUCKET/PREFIX` | a bucket on S3 or what speaks its protocol, or the keys below a prefix of it |
 /// | `r2://ACCOUNT/BUCKET`, `r2://ACCOUNT/BUCKET/PREFIX` | the same on Cloudflare R2 |
+/// | `gs://BUCKET`, `gs://BUCKET/PREFIX` | the same on Google Cloud Storage, with the feature `gcs` |
+/// | `az://CONTAINER`, `az://CONTAINER/PREFIX` | the same on Azure Blob Storage, with the feature `azure` |
 ///
 /// Parameters follow a `?`, with `&` between them; their values are percent-decoded:
 ///
@@ -34,9 +36,15 @@ use self::parameters::Parameters;
 /// | `r2:` | `jurisdiction=eu`, `=fedramp` | where the bucket's data lies |
 /// | | `endpoint=URL` | the simulator's |
 /// | | `edge=URL` | reads through the Worker there, with the token in `LEASEHOLD_R2_EDGE_TOKEN` |
+/// | `gs:` | `endpoint=URL` | an emulator's |
+/// | | `anonymous=true` | asks without keys |
+/// | `az:` | `account=NAME` | the storage account; default: `AZURE_STORAGE_ACCOUNT_NAME` |
+/// | | `endpoint=URL` | the account's on an emulator |
+/// | | `anonymous=true` | asks without keys |
 ///
-/// Keys are found as every tool of AWS finds them: in `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, in a profile, or
-/// from the machine. They never stand in a URL.
+/// Keys are found as the tools of each service find them: in `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY` or a profile,
+/// in what `GOOGLE_APPLICATION_CREDENTIALS` names, in `AZURE_STORAGE_ACCOUNT_KEY`, or from the machine. They never stand
+/// in a URL.
 ///
 /// # Errors
 /// [`Invalid`](leasehold_core::ErrorKind::Invalid) for a scheme or a parameter that is not known, naming those that
@@ -66,20 +74,28 @@ async fn open_or(url: &str, create: bool) -> Result<Store> {
         "s3" => bucket::s3(rest, create).await,
         #[cfg(feature = "r2")]
         "r2" => bucket::r2(rest).await,
+        #[cfg(feature = "gcs")]
+        "gs" => bucket::gs(rest).await,
+        #[cfg(feature = "azure")]
+        "az" => bucket::az(rest).await,
         #[cfg(not(feature = "s3"))]
-        "s3" => Err(left_out(scheme)),
+        "s3" => Err(left_out(scheme, "s3")),
         #[cfg(not(feature = "r2"))]
-        "r2" => Err(left_out(scheme)),
+        "r2" => Err(left_out(scheme, "r2")),
+        #[cfg(not(feature = "gcs"))]
+        "gs" => Err(left_out(scheme, "gcs")),
+        #[cfg(not(feature = "azure"))]
+        "az" => Err(left_out(scheme, "azure")),
         other => Err(Error::invalid(format!(
-            "no store is known by \"{other}:\"; use \"fs:PATH\", a path, \"s3://BUCKET\", \"r2://ACCOUNT/BUCKET\" or \"mem:\" \
-             (a path with a colon needs \"fs:\" in front)"
+            "no store is known by \"{other}:\"; use \"fs:PATH\", a path, \"s3://BUCKET\", \"r2://ACCOUNT/BUCKET\", \
+             \"gs://BUCKET\", \"az://CONTAINER\" or \"mem:\" (a path with a colon needs \"fs:\" in front)"
         ))),
     }
 }
 
-#[cfg(not(all(feature = "s3", feature = "r2")))]
-fn left_out(scheme: &str) -> Error {
-    Error::invalid(format!("this build has no \"{scheme}:\"; build leasehold with the feature \"{scheme}\""))
+#[cfg(not(all(feature = "s3", feature = "r2", feature = "gcs", feature = "azure")))]
+fn left_out(scheme: &str, feature: &str) -> Error {
+    Error::invalid(format!("this build has no \"{scheme}:\"; build leasehold with the feature \"{feature}\""))
 }
 
 /// What stands before the first colon, if it can be a scheme rather than part of a path.

@@ -30,6 +30,7 @@ impl Parameters {
     }
 
     /// A text that was given.
+    #[cfg(any(feature = "s3", feature = "r2", feature = "gcs", feature = "azure"))]
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         self.0.remove(name)
     }

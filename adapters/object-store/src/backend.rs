@@ -58,7 +58,7 @@ const SORTED_ENTRIES_MAX: usize = 100_000;
 
 impl Backend {
     /// A store of which nothing is known: plain reads, writes, deletes and lists, with ETags for versions. Lists are
-    /// expected to ascend, and are checked.
+    /// expected to ascend, and are checked. It may [send requests again](Self::retries_below).
     pub const fn unknown() -> Self {
         Self {
             capabilities: Capabilities::none(Limits {
@@ -71,7 +71,7 @@ impl Backend {
             names: Names::Any,
             identifiers: false,
             metadata_bytes_max: Attributes::BYTES_MAX,
-            retries_below: false,
+            retries_below: true,
         }
     }
 
@@ -84,13 +84,14 @@ impl Backend {
             .attributes()
             .lists_ascending()
             .metadata_bytes_max(usize::MAX)
+            .sends_once()
     }
 
     /// Google Cloud Storage: versions are generations, which never repeat; its ETags come from content.
     ///
-    /// A list costs one more request for each key it yields, because lists do not tell generations. Build the store with
-    /// `RetryConfig { max_retries: 0, .. }`, or see [`retries_below`](Self::retries_below). Untested against the real
-    /// service.
+    /// A list costs one more request for each key it yields, because lists do not tell generations. A store that is built
+    /// with `RetryConfig { max_retries: 0, .. }`, as `Google::bucket` does, deserves [`sends_once`](Self::sends_once).
+    /// Untested against the real service.
     pub const fn google() -> Self {
         Self::unknown()
             .linearizable()
@@ -106,9 +107,9 @@ impl Backend {
     /// Azure Blob Storage: each write has an ETag of its own.
     ///
     /// Names of attributes are kept in the form that Azure takes, as identifiers. A key of more than 254 segments, or one
-    /// with a segment that ends in a dot, is outside of what the service documents. Build the store with
-    /// `RetryConfig { max_retries: 0, .. }`, or see [`retries_below`](Self::retries_below). Untested against the real
-    /// service.
+    /// with a segment that ends in a dot, is outside of what the service documents. A store that is built with
+    /// `RetryConfig { max_retries: 0, .. }`, as `Azure::container` does, deserves [`sends_once`](Self::sends_once). Untested
+    /// against the real service.
     pub const fn azure() -> Self {
         Self::unknown()
             .linearizable()
@@ -128,7 +129,8 @@ impl Backend {
     /// claimed and both preconditions are refused. Deleting the last key of a directory leaves the directory, unless the
     /// store was built `with_automatic_cleanup(true)`. `leasehold-fs` has none of these limits.
     pub const fn local() -> Self {
-        Self { names: Names::Files, ..Self::unknown().linearizable().lists_unordered(SORTED_ENTRIES_MAX) }
+        let plain = Self::unknown().linearizable().lists_unordered(SORTED_ENTRIES_MAX).sends_once();
+        Self { names: Names::Files, ..plain }
     }
 
     /// An acknowledged write is seen by every later read, wherever it comes from.
@@ -194,14 +196,21 @@ impl Backend {
         Self { metadata_bytes_max: bytes, ..self }
     }
 
-    /// The store sends requests again on its own, as those of `object_store` do unless they are built with
+    /// The store sends each request once, whatever becomes of the answer: those of `object_store` that are built with
     /// `RetryConfig { max_retries: 0, .. }`.
+    #[must_use]
+    pub const fn sends_once(self) -> Self {
+        Self { retries_below: false, ..self }
+    }
+
+    /// The store sends requests again on its own, as those of `object_store` do unless they are told not to. This is
+    /// supposed of every store that is not known to [send once](Self::sends_once).
     ///
     /// Then a refused precondition may be a conflict with an earlier send of the same write. Where the value that is
     /// found carries another write id, nobody can say whether ours was there in between: the conflict is reported as
-    /// [indeterminate](leasehold_core::Error::is_indeterminate). Compare-and-swap loops stop at such an error instead of
-    /// counting twice, so under contention retries below make a store hard to use. Without this call the store is trusted
-    /// to send each request once.
+    /// [indeterminate](leasehold_core::Error::is_indeterminate). So is every other refusal of a write that is not found to
+    /// be there. Compare-and-swap loops stop at such an error instead of counting twice, so under contention retries below
+    /// make a store hard to use.
     #[must_use]
     pub const fn retries_below(self) -> Self {
         Self { retries_below: true, ..self }

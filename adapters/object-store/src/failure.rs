@@ -1,6 +1,6 @@
 //! What an error of `object_store` means: the kind, and whether a write may have been applied.
 
-use std::{error, io};
+use std::{error, io, iter};
 
 use leasehold_core::{Capability, Error, ErrorKind};
 use object_store::Error as Theirs;
@@ -20,13 +20,26 @@ impl Failed {
     /// The error of a write without a precondition.
     pub(crate) fn into_error(self) -> Error {
         match self {
-            Self::Refused => Error::new(
-                ErrorKind::Unexpected,
-                "the store refused a write that had no condition: a lease or a policy of its own may hold the object",
-            ),
+            Self::Refused => refused(),
             Self::Rejected(error) => error,
             Self::Unknown(error) => error.indeterminate(),
         }
+    }
+}
+
+fn refused() -> Error {
+    Error::new(
+        ErrorKind::Unexpected,
+        "the store refused a write that had no condition: a lease or a policy of its own may hold the object",
+    )
+}
+
+/// What a failed write without a precondition means.
+pub(crate) fn of_plain_write(source: Theirs, retries_below: bool) -> Failed {
+    match of_write(source, retries_below) {
+        // A send before the one that was refused may have been applied, and may be why it was.
+        Failed::Refused if retries_below => Failed::Unknown(refused()),
+        failed => failed,
     }
 }
 
@@ -56,16 +69,41 @@ pub(crate) fn of_read(source: Theirs) -> Error {
     meaning(&source).error(source)
 }
 
-/// Whether there is nothing of this name.
+/// Whether there is nothing of this name, in a bucket or container that is there. To a look a service does not say which of
+/// the two is missing.
 pub(crate) fn is_absence(error: &Theirs) -> bool {
     match error {
-        Theirs::NotFound { .. } => true,
+        Theirs::NotFound { source, .. } => !lacks_container(&**source),
         // A file where a directory would have to be, and the other way round.
         Theirs::Generic { .. } => {
             matches!(cause(error), Cause::Io(io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory))
         }
         _ => false,
     }
+}
+
+/// Whether a list failed because a file stands in place of the folder, so that there is nothing to list. A service lists
+/// nothing without an error; what it does not find is its bucket or container.
+pub(crate) fn is_no_folder(error: &Theirs) -> bool {
+    matches!(error, Theirs::Generic { .. }) && matches!(cause(error), Cause::Io(io::ErrorKind::NotADirectory))
+}
+
+/// The codes of services for a bucket or container that is not there, as they stand in the answer's document, in which
+/// names are escaped.
+const NO_CONTAINER: [&str; 2] = ["<Code>NoSuchBucket</Code>", "<Code>ContainerNotFound</Code>"];
+
+fn lacks_container(error: &(dyn error::Error + 'static)) -> bool {
+    chain(error).any(|error| {
+        let text = error.to_string();
+        text.starts_with(STATUS) && NO_CONTAINER.iter().any(|code| text.contains(code))
+    })
+}
+
+/// An error and what it came from.
+fn chain<'a>(
+    error: &'a (dyn error::Error + 'static),
+) -> impl Iterator<Item = &'a (dyn error::Error + 'static)> {
+    iter::successors(Some(error), |error| error.source())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,8 +198,7 @@ const STATUS: &str = "Server returned non-2xx status code: ";
 
 fn cause(error: &Theirs) -> Cause {
     let mut found = Cause::None;
-    let mut next: Option<&(dyn error::Error + 'static)> = Some(error);
-    while let Some(error) = next {
+    for error in chain(error) {
         if let Some(error) = error.downcast_ref::<Error>() {
             let applied = if error.is_indeterminate() { Applied::Maybe } else { Applied::No };
             return Cause::Ours(error.kind(), applied);
@@ -177,9 +214,17 @@ fn cause(error: &Theirs) -> Cause {
         if let Some(status) = text.strip_prefix(STATUS).and_then(|rest| rest.get(..3)?.parse().ok()) {
             return Cause::Status(status);
         }
-        next = error.source();
     }
     found
+}
+
+/// What an operating system said, if that is the reason.
+#[cfg(any(feature = "azure", feature = "gcp"))]
+pub(crate) fn io_kind(error: &Theirs) -> Option<io::ErrorKind> {
+    match cause(error) {
+        Cause::Io(kind) => Some(kind),
+        _ => None,
+    }
 }
 
 fn of_cause(cause: Cause) -> Meaning {
@@ -308,6 +353,31 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_of_a_plain_write_is_certain_only_without_retries_below() {
+        let refusal = || Theirs::AlreadyExists { path: String::new(), source: "409".into() };
+        assert!(matches!(of_plain_write(refusal(), false), Failed::Refused));
+        assert!(matches!(of_plain_write(refusal(), true), Failed::Unknown(_)));
+    }
+
+    #[test]
+    fn a_missing_bucket_is_not_a_missing_key() {
+        let not_found = |text: String| Theirs::NotFound { path: String::new(), source: text.into() };
+        for (document, absent) in [
+            ("<Error><Code>NoSuchKey</Code><Key>&lt;Code&gt;NoSuchBucket&lt;/Code&gt;</Key></Error>", true),
+            ("", true),
+            ("<Error><Code>NoSuchBucket</Code><Message>no</Message></Error>", false),
+            ("<Error><Code>ContainerNotFound</Code></Error>", false),
+        ] {
+            let error = not_found(format!("{STATUS}404 Not Found: {document}"));
+            assert_eq!(is_absence(&error), absent, "{document}");
+            assert!(!is_no_folder(&error));
+            assert_eq!(of_read(error).kind(), ErrorKind::Invalid);
+        }
+        // What stands in a name says nothing.
+        assert!(is_absence(&not_found("no such key: <Code>NoSuchBucket</Code>".into())));
+    }
+
+    #[test]
     fn an_answer_tells_the_kind_and_whether_it_was_applied() {
         for (code, kind, applied) in [
             ("400 Bad Request", ErrorKind::Invalid, false),
@@ -373,6 +443,8 @@ mod tests {
         let error = |kind: io::ErrorKind| generic(Outer(kind.into()));
         assert!(is_absence(&error(io::ErrorKind::NotADirectory)));
         assert!(!is_absence(&error(io::ErrorKind::TimedOut)));
+        assert!(is_no_folder(&error(io::ErrorKind::NotADirectory)));
+        assert!(!is_no_folder(&error(io::ErrorKind::PermissionDenied)));
         let Failed::Rejected(refused) = of_write(error(io::ErrorKind::IsADirectory), false) else {
             panic!("nothing can have been written over a directory")
         };

@@ -30,6 +30,13 @@ fn of_which_nothing_is_known() -> Subject {
     Subject::new("an unknown store", || async { Ok(fixture(Arc::new(InMemory::new()), Backend::unknown())) })
 }
 
+fn with_conditional_puts_alone() -> Subject {
+    Subject::new("a store with conditional puts alone", || async {
+        let backend = Backend::unknown().sends_once().linearizable().conditional_puts();
+        Ok(fixture(Arc::new(InMemory::new()), backend))
+    })
+}
+
 fn there_and_back() -> Subject {
     Subject::new("there and back", || async {
         let there = AsObjectStore::new(Store::new(Memory::new()));
@@ -103,5 +110,6 @@ fn as_far_as_files_go() -> Options {
 
 conformance_tests!(object_store_in_memory, in_memory());
 conformance_tests!(round_trip, there_and_back());
+conformance_tests!(conditional_puts_alone, with_conditional_puts_alone());
 conformance_tests!(unknown_object_store, of_which_nothing_is_known(), without_counting());
 conformance_tests!(local_file_system, local(), as_far_as_files_go());

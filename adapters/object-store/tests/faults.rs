@@ -102,7 +102,7 @@ async fn a_counter_ends_at_what_was_acknowledged_and_what_was_applied_unknown() 
         (1, of_a_network(), Backend::in_memory()),
         (2, of_a_network(), Backend::in_memory()),
         (3, with_retries(), Backend::in_memory().retries_below()),
-        (4, of_a_network(), Backend::unknown().conditional_puts().unique_versions()),
+        (4, of_a_network(), Backend::unknown().sends_once().conditional_puts().unique_versions()),
     ] {
         let flaky = Arc::new(Flaky::seeded(seed, odds, 0.05));
         let store = over(&flaky, backend);
@@ -138,11 +138,12 @@ fn append(token: &str) -> impl FnMut(Option<Bytes>) -> Result<Option<Bytes>> + S
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_is_there_once_and_what_was_refused_is_not() {
+    let (mut applied_unknown, mut refused) = (0, 0);
     for (seed, odds, backend) in [
         (11, of_a_network(), Backend::in_memory()),
         (12, of_a_network(), Backend::in_memory()),
         (13, with_retries(), Backend::in_memory().retries_below()),
-        (14, of_a_network(), Backend::unknown().conditional_puts().unique_versions()),
+        (14, of_a_network(), Backend::unknown().sends_once().conditional_puts().unique_versions()),
     ] {
         let flaky = Arc::new(Flaky::seeded(seed, odds, 0.05));
         let store = over(&flaky, backend);
@@ -161,6 +162,8 @@ async fn what_was_acknowledged_is_there_once_and_what_was_refused_is_not() {
         }
         let resolved = ends.unknown.iter().map(times).inspect(|times| assert!(*times <= 1)).sum::<usize>();
         assert_eq!(log.lines().count(), ends.applied.len() + resolved, "seed {seed}");
-        assert!(resolved > 0 && !ends.refused.is_empty(), "seed {seed}: too few faults");
+        (applied_unknown, refused) = (applied_unknown + resolved, refused + ends.refused.len());
     }
+    // How many it were with one seed depends on how the clients took turns.
+    assert!(applied_unknown > 0 && refused > 0, "too few faults: {applied_unknown}, {refused}");
 }

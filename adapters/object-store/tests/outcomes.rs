@@ -9,7 +9,7 @@ use leasehold_core::{
     Backoff, BatchOptions, Body, Bytes, DeleteOptions, Error, ErrorKind, Key, Operation, Store, Version,
 };
 use leasehold_object_store::{Backend, FromObjectStore};
-use object_store::{ObjectStoreExt, path::Path};
+use object_store::{ObjectStoreExt, local::LocalFileSystem, path::Path};
 use support::flaky::{Fault, Flaky};
 
 const ATTEMPTS_MAX: u32 = 4;
@@ -196,7 +196,7 @@ async fn a_write_that_is_denied_is_not_sent_again() {
 #[tokio::test]
 async fn without_attributes_a_lost_reply_stays_unknown() {
     let flaky = Arc::new(Flaky::new());
-    let store = over(&flaky, Backend::unknown().conditional_puts());
+    let store = over(&flaky, Backend::unknown().sends_once().conditional_puts());
     flaky.puts([Fault::After]);
     unknown(&store.put("k", "1").if_absent().await.unwrap_err(), ErrorKind::Conflict);
     assert!(flaky.applied().contains_key(""), "it was written with an id");
@@ -225,7 +225,7 @@ async fn an_answer_without_a_version_is_looked_up() {
     assert_eq!(store.head("k").await.unwrap().unwrap().version, version);
     store.put("k", "2").if_match(version).await.unwrap();
     // Where writes carry no id, nobody can say whose version a look finds.
-    let store = over(&flaky, Backend::unknown());
+    let store = over(&flaky, Backend::unknown().sends_once());
     flaky.puts([Fault::NoVersion]);
     let error = store.put("k", "3").await.unwrap_err();
     unknown(&error, ErrorKind::Unexpected);
@@ -246,7 +246,7 @@ async fn a_version_that_no_write_can_have_conflicts_without_a_request() {
 #[tokio::test]
 async fn what_is_not_offered_is_refused_without_a_request() {
     let flaky = Arc::new(Flaky::new());
-    let store = over(&flaky, Backend::unknown());
+    let store = over(&flaky, Backend::unknown().sends_once());
     let attributes = leasehold_core::Attributes::new().with("a", "b").unwrap();
     for error in [
         store.put("k", "1").if_absent().await.unwrap_err(),
@@ -352,24 +352,137 @@ async fn a_value_that_breaks_off_is_an_error() {
     assert!(error.is_retryable() && error.message().contains("broke off"), "{error}");
 }
 
+fn deletes(keys: &[&str]) -> Vec<Operation> {
+    let delete = |key: &&str| Operation::Delete(Key::new(*key).expect("a key"), DeleteOptions::default());
+    keys.iter().map(delete).collect()
+}
+
 #[tokio::test]
-async fn deletes_that_one_error_answered_for_are_done_one_by_one() {
+async fn deletes_that_one_refusal_answered_for_are_done_one_by_one() {
     let (flaky, store) = begin();
     for key in ["a", "b", "c"] {
         store.put(key, "v").await.unwrap();
     }
-    flaky.puts([Fault::Before]);
-    let delete = |key: &str| Operation::Delete(Key::new(key).unwrap(), DeleteOptions::default());
-    let operations = ["a", "absent", "b", "c"].map(delete).into_iter().collect();
-    let results = store.batch(operations, BatchOptions::default()).await;
+    flaky.puts([Fault::Throttled]);
+    let results = store.batch(deletes(&["a", "absent", "b", "c"]), BatchOptions::default()).await;
     assert!(results.len() == 4 && results.iter().all(Result::is_ok), "{results:?}");
     assert!(store.list("").await.unwrap().is_empty());
 }
 
 #[tokio::test]
+async fn deletes_whose_answer_was_lost_are_not_sent_again() {
+    for (fault, left) in [(Fault::After, 0), (Fault::Before, 2)] {
+        let (flaky, store) = begin();
+        store.put("a", "v").await.unwrap();
+        store.put("b", "v").await.unwrap();
+        flaky.requests();
+        flaky.puts([fault]);
+        let results = store.batch(deletes(&["a", "b"]), BatchOptions::default()).await;
+        // A second delete could take away what somebody has put after the first.
+        assert_eq!(flaky.requests(), 1, "{fault:?}");
+        for result in results {
+            unknown(&result.unwrap_err(), ErrorKind::Unavailable);
+        }
+        assert_eq!(store.list("").await.unwrap().len(), left, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn with_retries_below_a_refused_plain_put_is_looked_for() {
+    let flaky = Arc::new(Flaky::new());
+    let store = over(&flaky, Backend::in_memory().retries_below());
+    flaky.puts([Fault::SentTwiceAndUndecided]);
+    store.put("k", "1").await.unwrap();
+    flaky.puts([Fault::Undecided]);
+    unknown(&store.put("k", "2").await.unwrap_err(), ErrorKind::Unexpected);
+    assert_eq!(read(&flaky, "k").await, "1");
+    // Without them it is certain.
+    flaky.puts([Fault::Undecided]);
+    let store = over(&flaky, Backend::in_memory());
+    refused(&store.put("k", "2").await.unwrap_err(), ErrorKind::Unexpected);
+}
+
+#[tokio::test]
+async fn with_retries_below_an_upload_whose_completion_is_refused_is_looked_for_and_not_aborted() {
+    let flaky = Arc::new(Flaky::new());
+    let store = over(&flaky, Backend::in_memory().retries_below());
+    let parts = [Fault::None, Fault::None, Fault::None, Fault::None];
+    flaky.puts(parts.into_iter().chain([Fault::SentTwiceAndUndecided]));
+    store.put("k", mebibytes(20)).await.unwrap();
+    flaky.puts(parts.into_iter().chain([Fault::Undecided]));
+    unknown(&store.put("k", mebibytes(20)).await.unwrap_err(), ErrorKind::Unexpected);
+    assert_eq!(flaky.aborted(), 0, "what may be completing was aborted");
+    flaky.puts(parts.into_iter().chain([Fault::Undecided]));
+    let store = over(&flaky, Backend::in_memory());
+    refused(&store.put("k", mebibytes(20)).await.unwrap_err(), ErrorKind::Unexpected);
+    assert_eq!(flaky.aborted(), 1);
+}
+
+#[tokio::test]
+async fn parts_arrive_while_the_body_is_waited_for() {
+    let (flaky, store) = begin();
+    let slow = stream::once({
+        let flaky = flaky.clone();
+        async move {
+            // Long enough for whoever polls both, and for ever too short for whoever does not.
+            for _ in 0..1000 {
+                tokio::task::yield_now().await;
+            }
+            Ok(Bytes::from(format!("{} arrived", flaky.arrived())))
+        }
+    });
+    let body = mebibytes(9).into_stream().chain(slow).boxed();
+    store.put("k", Body::from_stream(body, None)).await.unwrap();
+    let value = flaky.inner().get(&Path::from("k")).await.unwrap().bytes().await.unwrap();
+    assert!(value.ends_with(b"1 arrived"), "the first part was held back by a slow body");
+}
+
+#[tokio::test]
+async fn a_missing_bucket_is_not_an_empty_one() {
+    let (flaky, store) = begin();
+    flaky.gets([Fault::NoBucket; 4]);
+    refused(&store.list("").await.unwrap_err(), ErrorKind::Invalid);
+    refused(&store.head("k").await.unwrap_err(), ErrorKind::Invalid);
+    refused(&store.get("k").await.map(drop).unwrap_err(), ErrorKind::Invalid);
+    refused(&store.get("k").range(0..0).await.map(drop).unwrap_err(), ErrorKind::Invalid);
+    flaky.puts([Fault::NoBucket; 2]);
+    refused(&store.delete("k").await.unwrap_err(), ErrorKind::Invalid);
+    refused(&store.put("k", "v").await.unwrap_err(), ErrorKind::Invalid);
+    flaky.puts([Fault::NoBucket; 3]);
+    for result in store.batch(deletes(&["a", "b"]), BatchOptions::default()).await {
+        refused(&result.unwrap_err(), ErrorKind::Invalid);
+    }
+}
+
+#[tokio::test]
+async fn where_a_file_stands_in_place_of_a_folder_nothing_is_listed() {
+    let directory = tempfile::tempdir().unwrap();
+    let objects = LocalFileSystem::new_with_prefix(directory.path()).unwrap();
+    let store = Store::new(FromObjectStore::new(Arc::new(objects), Backend::local()));
+    store.put("a", "v").await.unwrap();
+    for prefix in ["a/", "a/b/", "a/b/c", "none/"] {
+        assert!(store.list(prefix).await.unwrap().is_empty(), "{prefix}");
+    }
+}
+
+#[tokio::test]
+async fn where_versions_come_from_content_no_two_sums_are_equal_values() {
+    let (flaky, store) = begin();
+    store.increment("n", 5).await.unwrap();
+    assert_eq!(read(&flaky, "n").await, "5");
+    let store = over(&flaky, Backend::unknown().sends_once().conditional_puts());
+    let mut seen = std::collections::HashSet::new();
+    for delta in [1, -1, 1, -1] {
+        store.increment("n", delta).await.unwrap();
+        assert!(seen.insert(read(&flaky, "n").await), "a value came back: {seen:?}");
+    }
+    assert_eq!(store.increment("n", 0).await.unwrap(), 5);
+}
+
+#[tokio::test]
 async fn a_list_that_steps_back_is_an_error() {
     let (flaky, _) = begin();
-    let store = over(&flaky, Backend::unknown());
+    let store = over(&flaky, Backend::unknown().sends_once());
     flaky.lists(vec!["a", "c", "b"]);
     let error = store.list("").await.unwrap_err();
     assert!(error.message().contains("out of order"), "{error}");
@@ -382,12 +495,12 @@ async fn a_list_that_steps_back_is_an_error() {
 async fn a_store_that_lists_in_any_order_is_sorted_up_to_a_bound() {
     let (flaky, _) = begin();
     flaky.lists(vec!["b/2", "a", "c", "b/1", "b"]);
-    let store = over(&flaky, Backend::unknown().lists_unordered(5));
+    let store = over(&flaky, Backend::unknown().sends_once().lists_unordered(5));
     let keys =
         |entries: Vec<leasehold_core::Entry>| entries.iter().map(|e| e.key.to_string()).collect::<Vec<_>>();
     assert_eq!(keys(store.list("").await.unwrap()), ["a", "b", "b/1", "b/2", "c"]);
     assert_eq!(keys(store.list("b").after("b").await.unwrap()), ["b/1", "b/2"]);
-    let store = over(&flaky, Backend::unknown().lists_unordered(4));
+    let store = over(&flaky, Backend::unknown().sends_once().lists_unordered(4));
     refused(&store.list("").await.unwrap_err(), ErrorKind::Invalid);
     assert_eq!(keys(store.list("b").await.unwrap()), ["b", "b/1", "b/2"]);
 }

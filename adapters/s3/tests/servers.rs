@@ -29,7 +29,8 @@ fn suite(variable: &str, options: Options) {
             .create(true)
             .await
             .expect("the bucket is made");
-        run(&Subject::shared(Store::new(bucket)), &options.effort(Effort::Light)).await
+        let options = options.effort(Effort::Light).longest(Duration::from_secs(300));
+        run(&Subject::shared(Store::new(bucket)), &options).await
     });
     println!("{report}");
     assert!(report.passed(), "{report}");

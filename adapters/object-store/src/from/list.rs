@@ -65,8 +65,7 @@ fn objects(inner: &Inner, options: &ListOptions) -> BoxStream<'static, Result<Ob
         None => inner.store.list(folder.as_ref()),
         Some(offset) => inner.store.list_with_offset(folder.as_ref(), &offset),
     }
-    // Where a file stands in place of the folder, there is nothing to list.
-    .filter(|object| std::future::ready(!object.as_ref().is_err_and(failure::is_absence)))
+    .filter(|object| std::future::ready(!object.as_ref().is_err_and(failure::is_no_folder)))
     .map_err(failure::of_read)
     .boxed()
 }

@@ -55,12 +55,12 @@ const WHOLE_BYTES_MAX: u64 = 64 << 20;
 ///
 /// # Retries
 ///
-/// The store must send each request once: build it with `RetryConfig { max_retries: 0, .. }`, as the openers of this crate
-/// do, or state [`Backend::retries_below`]. A store that sends a conditional write again after a lost answer is refused by
-/// its own first send and reports a conflict with itself. Here every write carries its id, where the store keeps
-/// attributes; after an answer that leaves the outcome open, and after every conflict, the value is read back and the
-/// write is sent again for as long as its base is still there. A conflict thus costs one more request, a conditional write
-/// that is answered costs none. Where the store keeps no attributes, an outcome that is unknown stays unknown unless
+/// The store should send each request once: build it with `RetryConfig { max_retries: 0, .. }`, as `Google::bucket` and
+/// `Azure::container` do, and say so with [`Backend::sends_once`]. A store that sends a conditional write again after a lost
+/// answer is refused by its own first send and reports a conflict with itself. Here every write carries its id, where the
+/// store keeps attributes; after an answer that leaves the outcome open, and after every conflict, the value is read back
+/// and the write is sent again for as long as its base is still there. A conflict thus costs one more request, a conditional
+/// write that is answered costs none. Where the store keeps no attributes, an outcome that is unknown stays unknown unless
 /// the base is found unchanged.
 ///
 /// # Limits

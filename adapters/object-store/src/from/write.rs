@@ -1,9 +1,12 @@
 //! Puts, deletes and increments.
 
-use futures_util::stream::{FuturesUnordered, TryStreamExt};
+use futures_util::{
+    future::{self, TryFutureExt},
+    stream::{self, StreamExt, TryStreamExt},
+};
 use leasehold_core::{
     Attributes, Body, COUNTER_BYTES_MAX, Capability, DeleteOptions, Error, GetOptions, Key, Lookup,
-    Precondition, PutOptions, Result, Version, add_to,
+    Precondition, PutOptions, Result, Version, add_to, unique_sum,
 };
 use object_store::{
     Attributes as Theirs, MultipartUpload, ObjectStoreExt, PutMode, PutMultipartOptions,
@@ -117,6 +120,9 @@ impl Inner {
             Request { mode: write.mode.clone(), attributes: write.attributes.clone(), ..Request::default() };
         match self.store.put_opts(&write.path, payload, request).await {
             Ok(answer) => self.written(write, &answer).await,
+            Err(error) if write.mode == PutMode::Overwrite => {
+                Err(failure::of_plain_write(error, self.backend.retries_below))
+            }
             Err(error) => Err(failure::of_write(error, self.backend.retries_below)),
         }
     }
@@ -188,7 +194,7 @@ impl Inner {
         }
         let sent = match upload.complete().await {
             Ok(answer) => self.written(write, &answer).await,
-            Err(error) => Err(failure::of_write(error, self.backend.retries_below)),
+            Err(error) => Err(failure::of_plain_write(error, self.backend.retries_below)),
         };
         match &sent {
             // Aborting what may be completing could take it away again.
@@ -205,7 +211,7 @@ impl Inner {
         match self.store.delete(&self.path(key)?).await {
             Ok(()) => Ok(()),
             Err(error) if failure::is_absence(&error) => Ok(()),
-            Err(error) => Err(failure::of_write(error, self.backend.retries_below).into_error()),
+            Err(error) => Err(failure::of_plain_write(error, self.backend.retries_below).into_error()),
         }
     }
 
@@ -228,7 +234,13 @@ impl Inner {
             };
             let sum = add_to(current.as_deref(), delta)?;
             let options = PutOptions::from(precondition).attributes(attributes);
-            match self.put(key, sum.to_string().into(), options).await {
+            // Where equal values have equal versions, two sums must not be equal values, or a counter that went up and down
+            // again would look as if nobody had written.
+            let value = match self.backend.supports(Capability::UniqueVersions) {
+                true => sum.to_string(),
+                false => unique_sum(sum, self.environment.random.bits()),
+            };
+            match self.put(key, value.into(), options).await {
                 Ok(_) => return Ok(sum),
                 Err(error) if error.is_conflict() && !error.is_indeterminate() => {}
                 Err(error) => return Err(error),
@@ -242,20 +254,19 @@ impl Inner {
     }
 }
 
-async fn send_parts(upload: &mut Upload, first: PutPayload, mut pieces: Pieces) -> Result<()> {
-    let mut under_way = FuturesUnordered::new();
-    let (mut part, mut last) = (first, false);
-    loop {
-        under_way.push(upload.put_part(part));
-        if last {
-            break;
-        }
-        while under_way.len() >= PARTS_AT_ONCE {
-            under_way.try_next().await.map_err(part_failed)?;
-        }
-        (part, last) = pieces.next(PART_BYTES).await?;
-    }
-    under_way.try_collect::<()>().await.map_err(part_failed)
+/// Sends the parts, while the body is read on: what is under way must not wait for a slow source until the service hangs up.
+async fn send_parts(upload: &mut Upload, first: PutPayload, pieces: Pieces) -> Result<()> {
+    let rest = stream::try_unfold(Some(pieces), async |pieces| {
+        let Some(mut pieces) = pieces else { return Ok(None) };
+        let (part, last) = pieces.next(PART_BYTES).await?;
+        Ok(Some((part, (!last).then_some(pieces))))
+    });
+    stream::once(future::ready(Ok(first)))
+        .chain(rest)
+        .map_ok(|part| upload.put_part(part).map_err(part_failed))
+        .try_buffer_unordered(PARTS_AT_ONCE)
+        .try_collect()
+        .await
 }
 
 /// A part that did not arrive: nothing is visible of the upload, whatever became of the part.

@@ -138,6 +138,10 @@ impl PaginatedListStore for AsObjectStore {
         };
         let after = opts.page_token.as_deref().max(opts.offset.as_deref());
         let keys_max = opts.max_keys.unwrap_or(PAGE_KEYS);
+        if keys_max == 0 {
+            // There would be no key to go on from, and no token means that there is no more.
+            return Err(generic("a page holds at least one key"));
+        }
         walk(self, prefix.unwrap_or(""), delimited, after, keys_max).await
     }
 }

@@ -56,6 +56,16 @@ const DELETED_AT_ONCE: usize = 256;
 /// A copy streams the value through this process. A rename is a copy and then a delete, as elsewhere in `object_store`; where
 /// the store has conditional deletes, a source that was changed in between is kept and the rename fails.
 ///
+/// # Cost
+///
+/// A get, a head and a put are one call of the store each, and so are up to 256 deletes of a stream. A list reads every entry
+/// under its prefix; one level of it skips what lies deeper after 1,000 keys of one folder.
+///
+/// # Cancel safety
+///
+/// As the store's own: a put or a completion that is dropped has happened whole or not at all. A copy that is dropped is a
+/// put, and a rename may leave the copy and its source. A completion that fails may be tried again.
+///
 /// # Multipart uploads
 ///
 /// The parts of an upload are kept in memory up to 16 MiB, and beyond that as values under `_object_store/uploads/`, which

@@ -9,11 +9,11 @@ use std::{
     },
 };
 
-use futures_util::stream::{BoxStream, StreamExt};
+use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use object_store::{
     Attribute, CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
-    ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
-    UploadPart, memory::InMemory, path::Path,
+    ObjectMeta, ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+    memory::InMemory, path::Path,
 };
 use parking_lot::Mutex;
 
@@ -36,8 +36,10 @@ pub(crate) enum Fault {
     Overwritten,
     /// As `SentTwice`, but somebody else writes in between.
     SentTwiceAndOverwritten,
-    /// It is refused although its condition holds, and nothing is written: a 409 that decides nothing.
+    /// It is refused although its condition holds, or it has none, and nothing is written: a 409 that decides nothing.
     Undecided,
+    /// It is applied, and then sent again by the client, whose second send meets a 409 that decides nothing.
+    SentTwiceAndUndecided,
     /// It is refused for its pace.
     Throttled,
     /// It is refused for good.
@@ -46,6 +48,8 @@ pub(crate) enum Fault {
     NoVersion,
     /// Only part of the body arrives.
     Short,
+    /// There is no bucket.
+    NoBucket,
 }
 
 /// How often each fault is drawn.
@@ -61,6 +65,7 @@ pub(crate) struct Flaky {
     applied: Mutex<HashMap<String, usize>>,
     requests: AtomicUsize,
     aborted: Arc<AtomicUsize>,
+    arrived: Arc<AtomicUsize>,
     /// What to list instead of what is there.
     listed: Mutex<Option<Vec<&'static str>>>,
 }
@@ -76,6 +81,7 @@ impl Flaky {
             applied: Mutex::default(),
             requests: AtomicUsize::new(0),
             aborted: Arc::default(),
+            arrived: Arc::default(),
             listed: Mutex::default(),
         }
     }
@@ -108,6 +114,11 @@ impl Flaky {
 
     pub(crate) fn aborted(&self) -> usize {
         self.aborted.load(Ordering::SeqCst)
+    }
+
+    /// How many parts of uploads have arrived.
+    pub(crate) fn arrived(&self) -> usize {
+        self.arrived.load(Ordering::SeqCst)
     }
 
     /// What is really there.
@@ -177,6 +188,15 @@ fn lost() -> Error {
     Error::Generic { store: "Flaky", source: io::Error::from(io::ErrorKind::ConnectionReset).into() }
 }
 
+fn undecided(location: &Path) -> Error {
+    Error::AlreadyExists { path: location.to_string(), source: "409".into() }
+}
+
+fn no_bucket(location: &Path) -> Error {
+    let text = "Server returned non-2xx status code: 404 Not Found: <Error><Code>NoSuchBucket</Code></Error>";
+    Error::NotFound { path: location.to_string(), source: text.into() }
+}
+
 fn status(status: u16) -> Error {
     // As `object_store` words it.
     let text = format!("Server returned non-2xx status code: {status} It says so: no");
@@ -188,7 +208,6 @@ impl ObjectStore for Flaky {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         let fault = self.draw_put();
         tokio::task::yield_now().await;
-        let conditional = options.mode != PutMode::Overwrite;
         let answer = match fault {
             Fault::None | Fault::Short => self.apply(location, payload, options).await,
             Fault::Before => Err(lost()),
@@ -215,10 +234,12 @@ impl ObjectStore for Flaky {
                 self.inner.put_opts(location, "of somebody else".into(), PutOptions::default()).await?;
                 self.apply(location, payload, options).await
             }
-            Fault::Undecided if conditional => {
-                Err(Error::AlreadyExists { path: location.to_string(), source: "409".into() })
+            Fault::Undecided => Err(undecided(location)),
+            Fault::SentTwiceAndUndecided => {
+                self.apply(location, payload, options).await.and(Err(undecided(location)))
             }
-            Fault::Undecided | Fault::Throttled => Err(status(429)),
+            Fault::Throttled => Err(status(429)),
+            Fault::NoBucket => Err(no_bucket(location)),
             Fault::Denied => {
                 Err(Error::PermissionDenied { path: location.to_string(), source: "403".into() })
             }
@@ -243,7 +264,8 @@ impl ObjectStore for Flaky {
             Fault::None => {
                 let upload = self.inner.put_multipart_opts(location, opts).await?;
                 let faults = std::mem::take(&mut *self.puts.lock());
-                Ok(Box::new(FlakyUpload { upload, faults, aborted: self.aborted.clone() }))
+                let (aborted, arrived) = (self.aborted.clone(), self.arrived.clone());
+                Ok(Box::new(FlakyUpload { upload, faults, aborted, arrived }))
             }
             _ => Err(lost()),
         }
@@ -262,6 +284,7 @@ impl ObjectStore for Flaky {
                 }
                 Ok(found)
             }
+            Fault::NoBucket => Err(no_bucket(location)),
             _ => Err(lost()),
         }
     }
@@ -269,13 +292,26 @@ impl ObjectStore for Flaky {
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         match self.draw_put() {
             Fault::None => self.inner.delete_stream(locations),
+            Fault::NoBucket => locations.map(|location| Err(no_bucket(&location?))).boxed(),
             // As Azure does when a whole bulk request fails: one error for all of them.
+            Fault::After => {
+                let deleted = self.inner.delete_stream(locations);
+                let all = async { Err(deleted.try_collect::<Vec<_>>().await.err().unwrap_or_else(lost)) };
+                futures_util::stream::once(all).boxed()
+            }
+            Fault::Throttled => futures_util::stream::once(async { Err(status(429)) }).boxed(),
             _ => futures_util::stream::once(async { Err(lost()) }).boxed(),
         }
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.requests.fetch_add(1, Ordering::SeqCst);
+        match self.draw_get() {
+            Fault::None => {}
+            Fault::NoBucket => {
+                return futures_util::stream::once(async { Err(no_bucket(&Path::default())) }).boxed();
+            }
+            _ => return futures_util::stream::once(async { Err(lost()) }).boxed(),
+        }
         let Some(names) = self.listed.lock().clone() else { return self.inner.list(prefix) };
         let objects = names.into_iter().map(|name| {
             Ok(ObjectMeta {
@@ -304,13 +340,21 @@ struct FlakyUpload {
     upload: Box<dyn MultipartUpload>,
     faults: VecDeque<Fault>,
     aborted: Arc<AtomicUsize>,
+    arrived: Arc<AtomicUsize>,
 }
 
 #[async_trait::async_trait]
 impl MultipartUpload for FlakyUpload {
     fn put_part(&mut self, data: PutPayload) -> UploadPart {
         match self.faults.pop_front().unwrap_or(Fault::None) {
-            Fault::None => self.upload.put_part(data),
+            Fault::None => {
+                let (part, arrived) = (self.upload.put_part(data), self.arrived.clone());
+                Box::pin(async move {
+                    part.await?;
+                    arrived.fetch_add(1, Ordering::SeqCst);
+                    Ok(())
+                })
+            }
             _ => Box::pin(async { Err(lost()) }),
         }
     }
@@ -319,6 +363,10 @@ impl MultipartUpload for FlakyUpload {
         match self.faults.pop_front().unwrap_or(Fault::None) {
             Fault::None => self.upload.complete().await,
             Fault::After => self.upload.complete().await.and(Err(lost())),
+            Fault::Undecided => Err(undecided(&Path::default())),
+            Fault::SentTwiceAndUndecided => {
+                self.upload.complete().await.and(Err(undecided(&Path::default())))
+            }
             Fault::Throttled => Err(status(429)),
             _ => Err(lost()),
         }
