@@ -1,26 +1,41 @@
-//! Connections: one pool for each runtime, no retries of its own, and a failure that says whether anything was sent.
+//! Connections: each driven by whoever waits for its answer, kept for the next request, and a failure that says whether
+//! anything was sent.
+//!
+//! A connection has no task of its own, so that a request costs no way from one task to another and back; where few are under
+//! way at once, waking a second task costs more than everything else that is done for a request.
 
-use std::{error::Error as StdError, fmt, time::Duration};
+use std::{
+    error::Error as StdError,
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    sync::{Arc, Weak},
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Uri, uri::PathAndQuery};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
+use hyper::{
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
 };
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
 use leasehold_core::{Error, ErrorKind, Result};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use tokio::{
+    net::TcpStream,
     runtime::{Handle, Id},
-    time,
+    time::{self, Instant},
 };
+use tower_service::Service;
 
 type Connector = HttpsConnector<HttpConnector>;
-type Pool = Client<Connector, Full<Bytes>>;
+type Driver = http1::Connection<MaybeHttpsStream<TokioIo<TcpStream>>, Full<Bytes>>;
 
 /// Servers close idle connections after some seconds; ours go before that, so that few requests meet a closed one.
 const IDLE_MAX: Duration = Duration::from_secs(15);
@@ -31,11 +46,12 @@ const HEADERS_MAX: usize = 1_024;
 /// Pools of runtimes that ended are forgotten beyond this many.
 const POOLS_MAX: usize = 16;
 
-/// An HTTP/1.1 client. A connection is driven by the runtime that opened it, so each runtime has its own: a request never
-/// waits for another runtime that is stuck or has ended.
+/// An HTTP/1.1 client. Sockets belong to the runtime that opened them, so each runtime has its own: a request never waits for
+/// another runtime that is stuck or has ended.
 pub(crate) struct Http {
     connector: Connector,
-    pools: RwLock<Vec<(Id, Pool)>>,
+    connect_timeout: Duration,
+    pools: RwLock<Vec<(Id, Arc<Pool>)>>,
 }
 
 /// Why there is no answer.
@@ -57,7 +73,6 @@ impl Http {
     pub(crate) fn new(tls: bool, connect_timeout: Duration) -> Result<Self> {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(connect_timeout));
         tcp.enforce_http(false);
         let builder = HttpsConnectorBuilder::new();
         let builder = if tls {
@@ -75,25 +90,52 @@ impl Http {
                 .with_tls_config(config.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
         };
         let connector = builder.https_or_http().enable_http1().wrap_connector(tcp);
-        Ok(Self { connector, pools: RwLock::default() })
+        Ok(Self { connector, connect_timeout, pools: RwLock::default() })
     }
 
     /// Sends a request once and waits for the head of its answer. A request that met a connection which was closed
     /// before any of it was written goes out on another.
+    ///
+    /// The URI is absolute: it says where to connect, and its path and query are what is asked for.
     pub(crate) async fn send(
         &self,
         request: Request<Full<Bytes>>,
         timeout: Duration,
-    ) -> Result<Response<Incoming>, NoAnswer> {
-        match time::timeout(timeout, self.pool().request(request)).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) if error.is_connect() => Err(NoAnswer::NotSent(error.into())),
-            Ok(Err(error)) => Err(NoAnswer::Lost(error.into())),
-            Err(_) => Err(NoAnswer::TimedOut(timeout)),
-        }
+    ) -> Result<Response<Payload>, NoAnswer> {
+        time::timeout(timeout, self.exchange(request)).await.unwrap_or(Err(NoAnswer::TimedOut(timeout)))
     }
 
-    fn pool(&self) -> Pool {
+    async fn exchange(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Payload>, NoAnswer> {
+        let place = request.uri().clone();
+        let asked = place.path_and_query().cloned();
+        *request.uri_mut() = asked.unwrap_or_else(|| PathAndQuery::from_static("/")).into();
+        let pool = self.pool();
+        while let Some(connection) = poll_fn(|cx| Poll::Ready(pool.take(cx))).await {
+            match connection.exchange(request, &pool).await {
+                Err(Unanswered { unsent: Some(unsent), .. }) => request = unsent,
+                Err(Unanswered { source, .. }) => return Err(NoAnswer::Lost(source)),
+                Ok(response) => return Ok(response),
+            }
+        }
+        let connection = self.connect(place).await.map_err(NoAnswer::NotSent)?;
+        connection.exchange(request, &pool).await.map_err(|unanswered| match unanswered {
+            Unanswered { unsent: Some(_), source } => NoAnswer::NotSent(source),
+            Unanswered { source, .. } => NoAnswer::Lost(source),
+        })
+    }
+
+    async fn connect(&self, place: Uri) -> Result<Connection, BoxedError> {
+        let mut connector = self.connector.clone();
+        let connected = async {
+            poll_fn(|cx| connector.poll_ready(cx)).await?;
+            connector.call(place).await
+        };
+        let stream = time::timeout(self.connect_timeout, connected).await??;
+        let (sender, driver) = http1::Builder::new().max_headers(HEADERS_MAX).handshake(stream).await?;
+        Ok(Connection { sender, driver: Some(Box::pin(driver)) })
+    }
+
+    fn pool(&self) -> Arc<Pool> {
         let runtime = Handle::current().id();
         if let Some((_, pool)) = self.pools.read().iter().find(|(of, _)| *of == runtime) {
             return pool.clone();
@@ -105,12 +147,7 @@ impl Http {
         if pools.len() == POOLS_MAX {
             pools.remove(0);
         }
-        let pool = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_MAX)
-            // A value may have a few hundred short attributes, and each is a header.
-            .http1_max_headers(HEADERS_MAX)
-            .build(self.connector.clone());
+        let pool = Arc::new(Pool::default());
         pools.push((runtime, pool.clone()));
         pool
     }
@@ -119,5 +156,166 @@ impl Http {
 impl fmt::Debug for Http {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Http")
+    }
+}
+
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    /// `None` once the connection is closed.
+    driver: Option<Pin<Box<Driver>>>,
+}
+
+/// Why a connection gave no answer, and the request when none of it was written.
+struct Unanswered {
+    source: BoxedError,
+    unsent: Option<Request<Full<Bytes>>>,
+}
+
+impl Connection {
+    /// Reads and writes what can be read and written now.
+    fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Some(driver) = &mut self.driver
+            && driver.as_mut().poll(cx).is_ready()
+        {
+            // Whoever waits for an answer learns why from there.
+            self.driver = None;
+        }
+    }
+
+    /// Whether it can take another request.
+    fn is_idle(&self) -> bool {
+        self.driver.is_some() && self.sender.is_ready()
+    }
+
+    async fn exchange(
+        mut self,
+        request: Request<Full<Bytes>>,
+        pool: &Arc<Pool>,
+    ) -> Result<Response<Payload>, Unanswered> {
+        let mut answer = std::pin::pin!(self.sender.try_send_request(request));
+        let answered = poll_fn(|cx| {
+            self.drive(cx);
+            answer.as_mut().poll(cx)
+        });
+        let (head, body) = match answered.await {
+            Ok(response) => response.into_parts(),
+            Err(mut error) => {
+                let unsent = error.take_message();
+                return Err(Unanswered { source: error.into_error().into(), unsent });
+            }
+        };
+        let mut payload = Payload { body, behind: Some((self, pool.clone())) };
+        if payload.body.is_end_stream() {
+            poll_fn(|cx| {
+                payload.rest(cx);
+                Poll::Ready(())
+            })
+            .await;
+        }
+        Ok(Response::from_parts(head, payload))
+    }
+}
+
+/// The body of an answer, and the connection that it comes from. Dropped before its end, it closes the connection.
+pub(crate) struct Payload {
+    body: Incoming,
+    behind: Option<(Connection, Arc<Pool>)>,
+}
+
+impl Payload {
+    /// At its end, gives the connection to the next request.
+    fn rest(&mut self, cx: &mut Context<'_>) {
+        if let Some((mut connection, pool)) = self.behind.take() {
+            connection.drive(cx);
+            if connection.is_idle() {
+                pool.put(connection);
+            }
+        }
+    }
+}
+
+impl Body for Payload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        // What is there already first. Only when it is asked for more does the connection read on.
+        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
+        if polled.is_pending()
+            && let Some((connection, _)) = &mut self.behind
+        {
+            connection.drive(cx);
+            polled = Pin::new(&mut self.body).poll_frame(cx);
+        }
+        match &polled {
+            Poll::Ready(None) => self.rest(cx),
+            Poll::Ready(Some(Err(_))) => self.behind = None,
+            _ => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Payload")
+    }
+}
+
+/// Connections that wait for a request, the one that has waited the least last.
+#[derive(Default)]
+struct Pool(Mutex<Idle>);
+
+#[derive(Default)]
+struct Idle {
+    connections: Vec<(Connection, Instant)>,
+    /// Whether a task is there to close those that have waited for too long.
+    is_watched: bool,
+}
+
+impl Pool {
+    fn take(&self, cx: &mut Context<'_>) -> Option<Connection> {
+        loop {
+            let (mut connection, since) = self.0.lock().connections.pop()?;
+            // What happened to it meanwhile is learned here: nobody has listened.
+            connection.drive(cx);
+            if since.elapsed() < IDLE_MAX && connection.is_idle() {
+                return Some(connection);
+            }
+        }
+    }
+
+    fn put(self: Arc<Self>, connection: Connection) {
+        let mut idle = self.0.lock();
+        idle.connections.push((connection, Instant::now()));
+        if !idle.is_watched {
+            idle.is_watched = true;
+            tokio::spawn(watch(Arc::downgrade(&self)));
+        }
+    }
+}
+
+/// Closes connections that have waited for too long, until there are none.
+async fn watch(pool: Weak<Pool>) {
+    loop {
+        time::sleep(IDLE_MAX).await;
+        let Some(pool) = pool.upgrade() else { return };
+        let mut idle = pool.0.lock();
+        idle.connections.retain(|(_, since)| since.elapsed() < IDLE_MAX);
+        if idle.connections.is_empty() {
+            idle.is_watched = false;
+            return;
+        }
     }
 }

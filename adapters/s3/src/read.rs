@@ -8,13 +8,13 @@ use crc_fast::{CrcAlgorithm, Digest};
 use futures_util::stream::{self, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, response};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use leasehold_core::{
     Body, ByteRange, Error, ErrorKind, GetOptions, Key, Lookup, Metadata, Object, Result, Version,
 };
 
 use crate::{
     bucket, headers,
+    http::Payload,
     refusal::Reason,
     wire::{Call, Content, Failed, Wire},
 };
@@ -192,7 +192,7 @@ fn found(wire: &Arc<Wire>, range: ByteRange, parts: &response::Parts, content: C
 
 /// A body as it arrives. Each piece has to come within the time-out; the end is an error unless it is where it was said to
 /// be and the checksum is right.
-fn flowing(wire: Arc<Wire>, body: Incoming, size: u64, expected: Option<Expected>) -> Body {
+fn flowing(wire: Arc<Wire>, body: Payload, size: u64, expected: Option<Expected>) -> Body {
     let state = Flow {
         wire,
         body,
@@ -209,7 +209,7 @@ fn flowing(wire: Arc<Wire>, body: Incoming, size: u64, expected: Option<Expected
 
 struct Flow {
     wire: Arc<Wire>,
-    body: Incoming,
+    body: Payload,
     left: u64,
     digest: Option<(Expected, Digest)>,
 }

@@ -4,13 +4,13 @@ use std::{sync::atomic::AtomicBool, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, response};
+use http_body::Body as _;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::{Body as _, Incoming};
 use leasehold_core::{Environment, Error, ErrorKind, Result};
 
 use crate::{
     credentials::Credentials,
-    http::{Http, NoAnswer},
+    http::{Http, NoAnswer, Payload},
     pace::Pace,
     refusal::{Reason, Refusal},
     sign::{self, Unsigned},
@@ -79,7 +79,7 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) enum Content {
     Whole(Bytes),
-    Flowing(Incoming),
+    Flowing(Payload),
 }
 
 /// Why a call did not succeed.
@@ -95,7 +95,7 @@ pub(crate) enum Failed {
 
 impl Wire {
     /// Sends a call once; once more with new keys when the old ones were refused as expired.
-    pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Response<Incoming>, Failed> {
+    pub(crate) async fn send(&self, call: &Call<'_>) -> Result<Response<Payload>, Failed> {
         let payload = match &self.credentials {
             Credentials::Provided(_) => self.payload_hash(&call.body).await?,
             Credentials::Anonymous | Credentials::Bearer(_) => UNSIGNED,
@@ -126,7 +126,7 @@ impl Wire {
         call: &Call<'_>,
         payload: &HeaderValue,
         keys: Option<&sign::Keys>,
-    ) -> Result<Response<Incoming>, Failed> {
+    ) -> Result<Response<Payload>, Failed> {
         let place = self.target.place(call.key, &call.query);
         let mut request = Request::new(Full::new(call.body.clone()));
         *request.uri_mut() = self.target.uri(&place).map_err(Failed::NotSent)?;
@@ -219,7 +219,7 @@ impl Wire {
         })
     }
 
-    async fn refusal(&self, response: Response<Incoming>) -> Refusal {
+    async fn refusal(&self, response: Response<Payload>) -> Refusal {
         let (parts, body) = response.into_parts();
         // An answer whose explanation got lost is still the answer.
         let body = self.collect(body).await.unwrap_or_default();
@@ -227,12 +227,12 @@ impl Wire {
     }
 
     /// A whole document.
-    pub(crate) async fn collect(&self, body: Incoming) -> Result<Bytes, Failed> {
+    pub(crate) async fn collect(&self, body: Payload) -> Result<Bytes, Failed> {
         self.collect_within(body, self.timeout).await
     }
 
     /// The same, with more patience than for the head of an answer.
-    pub(crate) async fn collect_within(&self, body: Incoming, patience: Duration) -> Result<Bytes, Failed> {
+    pub(crate) async fn collect_within(&self, body: Payload, patience: Duration) -> Result<Bytes, Failed> {
         let read = tokio::time::timeout(patience, Limited::new(body, DOCUMENT_BYTES_MAX).collect()).await;
         match read {
             Ok(Ok(collected)) => Ok(collected.to_bytes()),
