@@ -18,7 +18,7 @@
 //! An unconditional write is sent again only if the server has answered that it did not do it: an earlier copy that arrives
 //! late would undo what others wrote meanwhile.
 
-use leasehold_core::{Error, Precondition, Version};
+use leasehold_core::{Error, ErrorKind, Precondition, Version};
 
 /// What became of sending a write once.
 #[derive(Debug)]
@@ -225,8 +225,9 @@ impl Write {
 
     fn unknown(&mut self, error: Option<Error>) -> Next {
         let error = error.or(self.last.take());
-        let error =
-            error.unwrap_or_else(|| Error::conflict("the server refuses the condition although it holds"));
+        let error = error.unwrap_or_else(|| {
+            Error::new(ErrorKind::Unexpected, "the server refuses a condition that holds")
+        });
         if self.doubt == Doubt::None {
             return Next::Done(Err(Unwritten::Error(error)));
         }
@@ -236,8 +237,6 @@ impl Write {
 
 #[cfg(test)]
 mod tests {
-    use leasehold_core::ErrorKind;
-
     use super::*;
 
     fn error() -> Error {
@@ -379,7 +378,8 @@ mod tests {
             assert!(matches!(write.seen(Seen::Base), Next::Send { .. }));
         }
         write.sent(Sent::Precondition);
-        assert!(matches!(write.seen(Seen::Base), Next::Done(Err(Unwritten::Error(_)))));
+        let Next::Done(Err(Unwritten::Error(error))) = write.seen(Seen::Base) else { panic!("not over") };
+        assert_eq!(error.kind(), ErrorKind::Unexpected, "a conflict would have its caller try for ever");
     }
 
     #[test]

@@ -64,6 +64,7 @@ fn seaweedfs_keeps_the_promises_but_those_about_folders() {
             "a key that was deleted while another lies below it is absent to reads and present to conditions",
             &[
                 "a_history_of_racing_clients_is_linearizable",
+                "a_history_without_conditions_is_linearizable",
                 "any_sequence_of_calls_does_what_a_sorted_map_does",
             ],
         ),
