@@ -10,7 +10,7 @@ use std::{
     future::poll_fn,
     pin::Pin,
     sync::{Arc, Weak},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -110,7 +110,7 @@ impl Http {
         let asked = place.path_and_query().cloned();
         *request.uri_mut() = asked.unwrap_or_else(|| PathAndQuery::from_static("/")).into();
         let pool = self.pool();
-        while let Some(connection) = poll_fn(|cx| Poll::Ready(pool.take(cx))).await {
+        while let Some(connection) = pool.take() {
             match connection.exchange(request, &pool).await {
                 Err(Unanswered { unsent: Some(unsent), .. }) => request = unsent,
                 Err(Unanswered { source, .. }) => return Err(NoAnswer::Lost(source)),
@@ -159,6 +159,11 @@ impl fmt::Debug for Http {
     }
 }
 
+/// For what nobody waits for: a task that is woken by itself costs the runtime a look for somebody else to run it.
+fn nobody() -> Context<'static> {
+    Context::from_waker(Waker::noop())
+}
+
 struct Connection {
     sender: SendRequest<Full<Bytes>>,
     /// `None` once the connection is closed.
@@ -195,7 +200,8 @@ impl Connection {
         let mut answer = std::pin::pin!(self.sender.try_send_request(request));
         let answered = poll_fn(|cx| {
             self.drive(cx);
-            answer.as_mut().poll(cx)
+            // It comes from the line above and from nowhere else, so it need not wake anybody.
+            answer.as_mut().poll(&mut nobody())
         });
         let (head, body) = match answered.await {
             Ok(response) => response.into_parts(),
@@ -206,11 +212,7 @@ impl Connection {
         };
         let mut payload = Payload { body, behind: Some((self, pool.clone())) };
         if payload.body.is_end_stream() {
-            poll_fn(|cx| {
-                payload.rest(cx);
-                Poll::Ready(())
-            })
-            .await;
+            payload.rest();
         }
         Ok(Response::from_parts(head, payload))
     }
@@ -224,9 +226,9 @@ pub(crate) struct Payload {
 
 impl Payload {
     /// At its end, gives the connection to the next request.
-    fn rest(&mut self, cx: &mut Context<'_>) {
+    fn rest(&mut self) {
         if let Some((mut connection, pool)) = self.behind.take() {
-            connection.drive(cx);
+            connection.drive(&mut nobody());
             if connection.is_idle() {
                 pool.put(connection);
             }
@@ -243,15 +245,16 @@ impl Body for Payload {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         // What is there already first. Only when it is asked for more does the connection read on.
-        let mut polled = Pin::new(&mut self.body).poll_frame(cx);
+        let this = &mut *self;
+        let mut polled = Pin::new(&mut this.body).poll_frame(&mut nobody());
         if polled.is_pending()
-            && let Some((connection, _)) = &mut self.behind
+            && let Some((connection, _)) = &mut this.behind
         {
             connection.drive(cx);
-            polled = Pin::new(&mut self.body).poll_frame(cx);
+            polled = Pin::new(&mut this.body).poll_frame(&mut nobody());
         }
         match &polled {
-            Poll::Ready(None) => self.rest(cx),
+            Poll::Ready(None) => self.rest(),
             Poll::Ready(Some(Err(_))) => self.behind = None,
             _ => {}
         }
@@ -285,11 +288,11 @@ struct Idle {
 }
 
 impl Pool {
-    fn take(&self, cx: &mut Context<'_>) -> Option<Connection> {
+    fn take(&self) -> Option<Connection> {
         loop {
             let (mut connection, since) = self.0.lock().connections.pop()?;
             // What happened to it meanwhile is learned here: nobody has listened.
-            connection.drive(cx);
+            connection.drive(&mut nobody());
             if since.elapsed() < IDLE_MAX && connection.is_idle() {
                 return Some(connection);
             }
