@@ -1,7 +1,8 @@
 //! A directory or a bucket as a store with exact compare-and-swap, and leases that fence, on one contract.
 //!
 //! - [`open`] names a store by URL; [`Store`] is the handle to hold.
-//! - [`memory`], [`mod@fs`], [`s3`], [`r2`], and with the feature `object-store` the bridge to `object_store`: the adapters. [`layers`]: what wraps them.
+//! - [`memory`], [`mod@fs`], [`s3`], [`r2`], and with the feature `object-store` the bridge to `object_store`: the adapters.
+//! - [`layers`]: what wraps them.
 //! - [`coordination`]: leases and guarded stores on any of them.
 //!
 //! ```

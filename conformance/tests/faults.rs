@@ -1,8 +1,10 @@
 //! Counting and histories on a store that loses calls, replies and track of time.
 
+use std::time::Duration;
+
 use leasehold_conformance::{Options, Outcome, Subject, cases, run_case};
 use leasehold_core::{Bytes, ErrorKind, Result, Store};
-use leasehold_layers::{Fault, Faults, Verb};
+use leasehold_layers::{Fault, Faults, Retry, Verb};
 use leasehold_memory::Memory;
 use tokio::task::JoinSet;
 
@@ -78,6 +80,30 @@ async fn a_counter_ends_between_what_was_acknowledged_and_what_is_unknown() {
         assert!((applied..=applied + unknown).contains(&count), "seed {seed}: {applied}, {unknown}: {count}");
         // Here every lost reply and every released ghost did count.
         assert_eq!(count, applied + unknown, "seed {seed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_tried_again_counts_once() {
+    for seed in 0..10 {
+        let faults = Faults::seeded(seed).before(0.3).after(0.1).ghost(0.1);
+        let bare = Store::new(Memory::new());
+        let retry = Retry::new().waits(Duration::from_micros(10), Duration::from_micros(50));
+        let store = bare.clone().layer(faults.clone()).layer(retry);
+        let ends = by_eight_clients(|_| {
+            let store = store.clone();
+            async move { store.increment("n", 1).await.map(drop) }
+        })
+        .await;
+        faults.release_ghosts().await;
+        let count: usize = bare.get("n").await.unwrap().unwrap().text().await.unwrap().parse().unwrap();
+        let (applied, unknown) = (ends.applied.len(), ends.unknown.len());
+        assert_eq!(
+            count,
+            applied + unknown,
+            "seed {seed}: every lost reply and every ghost counted, and once"
+        );
+        assert!(unknown > 0 && applied > unknown, "seed {seed}: {applied} applied, {unknown} unknown");
     }
 }
 

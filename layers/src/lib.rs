@@ -3,6 +3,9 @@
 //! - [`Faults`] fails, delays and loses calls on purpose, for tests.
 //! - [`Meter`] counts requests, errors and bytes.
 //! - [`Namespace`] puts all keys under a name.
+//! - [`ReadOnly`] lets reads through and nothing else.
+//! - [`Retry`] sends again what may be sent again, within a budget.
+//! - [`Timeout`] ends calls that take too long; a write that was cut off is unknown, not failed.
 
 mod verb;
 mod wrap;
@@ -12,4 +15,7 @@ pub use verb::Verb;
 pub use wrap::{
     faults::{Fault, Faults, Gate, Injected},
     meter::{Counts, Meter},
+    read_only::ReadOnly,
+    retry::Retry,
+    timeout::Timeout,
 };

@@ -45,8 +45,10 @@ const ATTRIBUTES_BYTES_MAX: usize = 1_536;
 /// - A version is the value's ETag. Of a value written in one request that is a digest of its content, so a value that
 ///   returns brings its old version back: [`UniqueVersions`](Capability::UniqueVersions) is not claimed.
 /// - Every write carries an id in the metadata `leasehold-writes`. When a reply is lost, it is read back; a conditional write
-///   is sent again only over an untouched base, an unconditional one never. What cannot be told is
-///   [indeterminate](Error::is_indeterminate). Counters carry the ids of their last sixteen writes.
+///   is sent again only over an untouched base, an unconditional one only after an answer that it was not applied. What cannot
+///   be told is [indeterminate](Error::is_indeterminate). An object that was made and deleted again, or a content that returns,
+///   cannot be told from an untouched base.
+/// - Counters carry the ids of their last sixteen writes, and white space behind the number that makes their ETags unique.
 /// - [`ConditionalDelete`](Capability::ConditionalDelete) is claimed on AWS, and elsewhere where
 ///   [`Open::conditional_delete`](crate::Open::conditional_delete) vouches for it: most servers get it wrong.
 /// - The content type `binary/octet-stream` is S3's word for none, and is read as none.

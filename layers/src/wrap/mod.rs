@@ -2,3 +2,6 @@
 
 pub(crate) mod faults;
 pub(crate) mod meter;
+pub(crate) mod read_only;
+pub(crate) mod retry;
+pub(crate) mod timeout;
