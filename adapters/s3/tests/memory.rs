@@ -25,9 +25,14 @@ use support::bucket;
 const GIB: u64 = 1 << 30;
 const CHUNK: usize = 64 << 10;
 const EXTRA_KIB_MAX: u64 = 64 << 10;
+const CLEAR: &str = "/proc/self/clear_refs";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gibibyte_goes_there_and_back_in_little_memory() {
+    if std::fs::write(CLEAR, "5").is_err() {
+        eprintln!("SKIPPED: this system does not count the peak of memory anew");
+        return;
+    }
     let store = Store::new(bucket(serve().await).await.unwrap());
     // Connections, buffers and threads that are there anyway.
     store.put("small", vec![7; 100]).await.unwrap();
@@ -59,7 +64,7 @@ fn kib(field: &str) -> u64 {
 
 /// From here on the peak counts anew. Returns what is in use now.
 fn reset_peak() -> u64 {
-    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    std::fs::write(CLEAR, "5").unwrap();
     kib("VmRSS")
 }
 
