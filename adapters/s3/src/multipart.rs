@@ -106,17 +106,6 @@ struct Begun {
     upload_id: String,
 }
 
-#[derive(Deserialize)]
-struct Completed {
-    #[serde(rename = "ETag")]
-    tag: String,
-}
-
-/// The ETag of a completed upload; `None` for a document that says something else.
-pub(crate) fn completion(document: &Bytes) -> Option<String> {
-    xml::read::<Completed>(document, "CompleteMultipartUploadResult").ok().map(|completed| completed.tag)
-}
-
 impl Upload {
     pub(crate) async fn begin(wire: &Arc<Wire>, key: &Key, attributes: &Attributes) -> Result<Self> {
         let id = WriteId::draw(&wire.environment);

@@ -7,12 +7,14 @@ use bytes::Bytes;
 use crc_fast::CrcAlgorithm;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use leasehold_core::{Attributes, Error, ErrorKind, Key, Precondition, Result, Version};
+use serde::Deserialize;
 
 use crate::{
     headers::{self, WriteId, Writes},
     outcome::{Next, Pause, Seen, Sent, Unwritten, Write},
     refusal::{Reason, Refusal},
     wire::{Call, Failed, Wire},
+    xml,
 };
 
 const CHECKSUM: HeaderName = HeaderName::from_static("x-amz-checksum-crc64nvme");
@@ -98,7 +100,7 @@ impl<'a> Sending<'a> {
     }
 
     fn completed(&self, wire: &Wire, headers: &HeaderMap, body: &Bytes) -> Sent {
-        match crate::multipart::completion(body) {
+        match completion(body) {
             Some(tag) => Sent::Applied(headers::untagged(&tag)),
             None => self.failed(wire, Failed::Refused(Refusal::within_success(headers, body))),
         }
@@ -197,4 +199,15 @@ impl Unwritten {
             Self::Unknown { error, .. } => error.indeterminate(),
         }
     }
+}
+
+#[derive(Deserialize)]
+struct Completed {
+    #[serde(rename = "ETag")]
+    tag: String,
+}
+
+/// The ETag of a completed upload; `None` for a document that says something else.
+fn completion(document: &Bytes) -> Option<String> {
+    xml::read::<Completed>(document, "CompleteMultipartUploadResult").ok().map(|completed| completed.tag)
 }

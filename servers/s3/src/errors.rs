@@ -1,7 +1,7 @@
 //! What a client is told when a store refuses.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use leasehold_core::{Error, ErrorKind};
+use leasehold_core::{Error, ErrorKind, Key, Precondition, Store};
 use s3s::{S3Error, S3ErrorCode, s3_error};
 
 /// The answer for an error of the store.
@@ -35,6 +35,20 @@ pub(crate) fn refusal(error: Error) -> S3Error {
         ErrorKind::Unsupported(_) => S3Error::with_message(S3ErrorCode::NotImplemented, message),
         _ => S3Error::with_message(S3ErrorCode::InternalError, message),
     }
+}
+
+/// Why a conditional write lost: where the key is gone, that is what S3 says.
+pub(crate) async fn lost(store: &Store, key: &Key, precondition: &Precondition, error: Error) -> S3Error {
+    let lost = error.is_conflict() && !error.is_indeterminate();
+    if lost && matches!(precondition, Precondition::Matches(_)) && matches!(store.head(key).await, Ok(None)) {
+        return no_such_key();
+    }
+    refusal(error)
+}
+
+/// There is nothing under the key.
+pub(crate) fn no_such_key() -> S3Error {
+    s3_error!(NoSuchKey, "there is no such object")
 }
 
 /// `what` is something that this server does not do.

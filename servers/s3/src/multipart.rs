@@ -339,7 +339,7 @@ impl Uploads {
             // A conflict may be one with ourselves, and an unknown outcome known by now.
             Err(error) => match self.applied(&target, id).await {
                 Ok(Some(version)) => version,
-                _ => return Err(crate::service::lost(&self.store, &target, &precondition, error).await),
+                _ => return Err(crate::errors::lost(&self.store, &target, &precondition, error).await),
             },
         };
         self.remember(id, target, version.clone());

@@ -3,9 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::HeaderMap;
-use leasehold_core::{
-    Attributes, Body, ByteRange, Capability, GetOptions, Key, Object as Value, Precondition, Store,
-};
+use leasehold_core::{Attributes, Body, ByteRange, Capability, GetOptions, Key, Object as Value, Store};
 use parking_lot::Mutex;
 use s3s::{S3, S3Error, S3Request, S3Response, S3Result, dto, s3_error};
 use tokio::{sync::oneshot, task::JoinSet};
@@ -14,7 +12,7 @@ use crate::{
     buckets::Buckets,
     checks::{self, Checks},
     conditions,
-    errors::{not_implemented, refusal},
+    errors::{no_such_key, not_implemented, refusal},
     incoming::GivenUp,
     keys,
     listing::{self, Page},
@@ -123,26 +121,8 @@ impl Service {
     }
 }
 
-/// Why a conditional write lost: where the key is gone, that is what S3 says.
-pub(crate) async fn lost(
-    store: &Store,
-    key: &Key,
-    precondition: &Precondition,
-    error: leasehold_core::Error,
-) -> S3Error {
-    let lost = error.is_conflict() && !error.is_indeterminate();
-    if lost && matches!(precondition, Precondition::Matches(_)) && matches!(store.head(key).await, Ok(None)) {
-        return no_such_key();
-    }
-    refusal(error)
-}
-
 fn ended() -> S3Error {
     s3_error!(InternalError, "the server ends; the outcome is unknown")
-}
-
-fn no_such_key() -> S3Error {
-    s3_error!(NoSuchKey, "there is no such object")
 }
 
 /// This server keeps one version of an object, whose id S3 calls "null".

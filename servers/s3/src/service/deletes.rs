@@ -3,8 +3,12 @@
 use leasehold_core::{BatchOptions, DeleteOptions, Operation};
 use s3s::{S3Request, S3Response, S3Result, dto, s3_error};
 
-use super::{Service, check_version_id, lost, no_such_key, some};
-use crate::{conditions, errors::not_implemented, errors::refusal, keys, listing};
+use super::{Service, check_version_id, some};
+use crate::{
+    conditions,
+    errors::{lost, no_such_key, not_implemented, refusal},
+    keys, listing,
+};
 
 pub(super) async fn delete(
     service: &Service,

@@ -3,7 +3,7 @@
 use s3s::{S3Request, S3Response, S3Result, dto};
 
 use super::{Service, at_most, encoding::Encoding, some};
-use crate::{listing, listing::Position};
+use crate::listing::{self, Position};
 
 pub(super) async fn list_v2(
     service: &Service,

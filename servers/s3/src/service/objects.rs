@@ -4,10 +4,11 @@ use http::StatusCode;
 use leasehold_core::{ByteRange, GetOptions, Lookup, Precondition, PutOptions};
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result, dto, s3_error};
 
-use super::{COPY_ATTEMPTS_MAX, Service, byte_range, check_version_id, lost, no_such_key};
+use super::{COPY_ATTEMPTS_MAX, Service, byte_range, check_version_id};
 use crate::{
-    blob, checks, conditions, errors::range_not_satisfiable, errors::refusal, errors::with_status, etag,
-    keys, metadata,
+    blob, checks, conditions,
+    errors::{lost, no_such_key, range_not_satisfiable, refusal, with_status},
+    etag, keys, metadata,
 };
 
 pub(super) async fn put(

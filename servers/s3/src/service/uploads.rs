@@ -8,8 +8,12 @@ use super::{
     COMPLETION_SILENT, Received, Service, at_most, byte_range, encoding::Encoding, ended, owner, some,
 };
 use crate::{
-    checks::Checks, conditions, errors::not_implemented, etag, keys, listing, metadata, multipart,
-    multipart::Completion, multipart::Named, upload::Verdict,
+    checks::Checks,
+    conditions,
+    errors::not_implemented,
+    etag, keys, listing, metadata,
+    multipart::{self, Completion, Named},
+    upload::Verdict,
 };
 
 pub(super) async fn create(
