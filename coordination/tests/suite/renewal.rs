@@ -112,26 +112,3 @@ async fn user_code_that_blocks_its_runtime_does_not_lose_the_lease() {
     assert!(lease.is_valid());
     lease.release().await.unwrap();
 }
-
-#[cfg(target_os = "linux")]
-#[tokio::test]
-async fn all_leases_share_one_thread_which_ends_with_the_last_of_them() {
-    let keepers = || {
-        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-        tasks
-            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok())
-            .filter(|name| name.starts_with("leasehold-keep"))
-            .count()
-    };
-    let (_probe, clock, _store, leases) = world("keeper").await;
-    let before = keepers();
-    let held = [take(&leases, "a").await, take(&leases, "b").await, take(&leases, "c").await];
-    clock.settled(3).await;
-    assert_eq!(keepers() - before, 1);
-    drop(leases);
-    drop(held);
-    // It ends when it has released them; an event that only the system sees.
-    while keepers() > before {
-        tokio::task::yield_now().await;
-    }
-}
