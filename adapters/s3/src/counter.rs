@@ -30,8 +30,7 @@ struct Counter {
 /// Adds to a counter. One read and one conditional write when nobody else does.
 ///
 /// Every text is unique, so that its ETag says that nothing was written since; and every value carries the ids of its last
-/// writes, so that an addition whose reply was lost is found also when others have
-/// added on top of it.
+/// writes, so that an addition whose reply was lost is found also when others have added on top of it.
 pub(crate) async fn increment(wire: &Wire, key: &Key, delta: i64) -> Result<i64> {
     let mut counter = read(wire, key, delta).await?;
     let mut failures = 0;

@@ -170,12 +170,13 @@ impl Write {
                 self.looks += 1;
                 Next::Look { pause: Some(Pause::Usual) }
             }
-            Seen::Base => {
-                // When it is not there and no copy is on its way, it was not applied.
-                let certain = self.attempts == self.attempts_max && self.doubt != Doubt::Open;
-                self.doubt = if certain { Doubt::None } else { self.doubt };
-                self.send_again_as_before()
+            // It is not there and no copy is on its way, so it was not applied.
+            Seen::Base if self.attempts == self.attempts_max && self.doubt != Doubt::Open => {
+                let refused =
+                    || Error::new(ErrorKind::Unexpected, "the server refuses a condition that holds");
+                Next::Done(Err(Unwritten::Error(self.last.take().unwrap_or_else(refused))))
             }
+            Seen::Base => self.send_again_as_before(),
             // Without a condition there is no base; what should not have been applied and is not there may be sent again.
             Seen::Other if !self.conditional && self.doubt == Doubt::Weak => self.send_again_as_before(),
             Seen::Other if self.conditional && self.doubt == Doubt::None => {
@@ -225,12 +226,7 @@ impl Write {
 
     fn unknown(&mut self, error: Option<Error>) -> Next {
         let error = error.or(self.last.take());
-        let error = error.unwrap_or_else(|| {
-            Error::new(ErrorKind::Unexpected, "the server refuses a condition that holds")
-        });
-        if self.doubt == Doubt::None {
-            return Next::Done(Err(Unwritten::Error(error)));
-        }
+        let error = error.unwrap_or_else(|| Error::conflict("nobody can say what became of it"));
         Next::Done(Err(Unwritten::Unknown { error, may_come: self.doubt == Doubt::Open }))
     }
 }
@@ -342,6 +338,16 @@ mod tests {
         let mut write = conditional().patient();
         write.sent(Sent::Precondition);
         assert!(matches!(write.seen(Seen::Other), Next::Done(Err(Unwritten::Conflict))));
+    }
+
+    #[test]
+    fn a_refused_condition_that_nobody_could_look_into_is_unknown() {
+        let mut write = conditional();
+        write.sent(Sent::Precondition);
+        assert!(matches!(write.seen(Seen::Nothing(error())), Next::Look { .. }));
+        assert!(matches!(write.seen(Seen::Nothing(error())), Next::Look { .. }));
+        // It may have been the second copy that was refused.
+        assert!(!unknown(write.seen(Seen::Nothing(error()))));
     }
 
     #[test]

@@ -322,7 +322,7 @@ fn with_checked_form(request: HttpRequest, given_up: &GivenUp) -> S3Result<(Http
     let (parts, body) = request.into_parts();
     let blob = StreamingBlob::from(body);
     let size = upload::size(&blob, length, XML_BYTES_MAX)?;
-    let chunks = upload::checked(blob, size, checks, verdict.clone(), given_up.clone())
+    let chunks = upload::checked(upload::arriving(blob, size, given_up.clone()), checks, verdict.clone())
         .map(|chunk| chunk.map_err(Into::into));
     let body = s3s::Body::http_body_unsync(http_body_util::StreamBody::new(
         chunks.map(|chunk: Result<_, s3s::StdError>| chunk.map(http_body::Frame::data)),

@@ -52,6 +52,7 @@ mod endpoint;
 mod errors;
 mod etag;
 mod incoming;
+mod joining;
 mod keys;
 mod listing;
 mod locks;

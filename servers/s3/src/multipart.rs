@@ -6,13 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{
-    StreamExt,
-    stream::{self, BoxStream},
-};
+use futures_util::StreamExt;
 use leasehold_core::{
-    Attributes, BatchOptions, Body, Capability, DeleteOptions, Entry, Error, Json, Key, Lookup, Metadata,
-    Operation, PutOptions, Store, Version,
+    Attributes, BatchOptions, Body, Capability, DeleteOptions, Entry, Error, Json, Key, Metadata, Operation,
+    PutOptions, Store, Version,
 };
 use parking_lot::Mutex;
 use s3s::{S3Error, S3Result, s3_error};
@@ -21,10 +18,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     checks::Checks,
     errors::refusal,
-    etag, keys,
+    etag, joining, keys,
     locks::Locks,
     metadata,
-    upload::{Refused, Verdict},
+    upload::{self, Refused, Verdict},
 };
 
 /// The highest number of a part, as on S3.
@@ -302,7 +299,7 @@ impl Uploads {
         }
         let upload = upload.ok_or_else(gone)?;
         let (stored, _) = self.parts(&completion.bucket, id, 0, NUMBER_MAX as usize).await?;
-        let parts = chosen(&completion.parts, &stored, self.part_bytes_min)?;
+        let parts = joining::chosen(&completion.parts, &stored, self.part_bytes_min)?;
         let size: u64 = parts.iter().map(|part| part.size).sum();
         let bytes_max = self.store.capabilities().limits().value_bytes_max;
         if size > bytes_max {
@@ -327,9 +324,11 @@ impl Uploads {
             checks.finish()?;
             Body::from(Bytes::new())
         } else {
+            let chunks = joining::joined(self.store.clone(), bucket.clone(), id.to_owned(), parts);
+            let told = |refused: Refused| Error::invalid("the parts were refused").because(refused);
             let chunks =
-                joined(self.store.clone(), bucket.clone(), id.to_owned(), parts, checks, verdict.clone());
-            Body::from_stream(chunks, Some(size))
+                upload::checked(chunks, checks, verdict.clone()).map(move |chunk| chunk.map_err(told));
+            Body::from_stream(chunks.boxed(), Some(size))
         };
         let precondition = options.precondition.clone();
         let written = self.store.adapter().put(&target, body, options).await;
@@ -384,163 +383,6 @@ fn gone() -> S3Error {
 /// What ids look like; anything else is none, and must not become part of a key.
 fn sound(id: &str) -> bool {
     !id.is_empty() && id.len() <= 64 && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
-}
-
-/// A part that goes into the object.
-#[derive(Debug)]
-struct Chosen {
-    number: i32,
-    version: Version,
-    size: u64,
-    checksums: Vec<(&'static str, String)>,
-}
-
-/// Finds what the client names among what is stored.
-fn chosen(named: &[Named], stored: &[Stored], part_bytes_min: u64) -> S3Result<Vec<Chosen>> {
-    if named.is_empty() {
-        return Err(s3_error!(MalformedXML, "a completion names at least one part"));
-    }
-    if named.windows(2).any(|pair| pair[0].number >= pair[1].number) {
-        return Err(s3_error!(InvalidPartOrder, "parts are named in ascending order of their numbers"));
-    }
-    let mut parts = Vec::with_capacity(named.len());
-    for (position, part) in named.iter().enumerate() {
-        let found =
-            stored.binary_search_by_key(&part.number, |stored| stored.number).ok().map(|at| &stored[at]);
-        let found = found.filter(|found| part.version.as_ref() == Some(&found.metadata.version));
-        let Some(found) = found else {
-            return Err(s3_error!(
-                InvalidPart,
-                "part {} is not there with this ETag; upload it again",
-                part.number
-            ));
-        };
-        if found.metadata.size < part_bytes_min && position + 1 < named.len() {
-            return Err(s3_error!(
-                EntityTooSmall,
-                "part {} has {} bytes; all but the last have at least {part_bytes_min}",
-                part.number,
-                found.metadata.size
-            ));
-        }
-        parts.push(Chosen {
-            number: part.number,
-            version: found.metadata.version.clone(),
-            size: found.metadata.size,
-            checksums: part.checksums.clone(),
-        });
-    }
-    Ok(parts)
-}
-
-/// Reads parts one after the other.
-struct Joining {
-    store: Store,
-    bucket: String,
-    id: String,
-    rest: VecDeque<Chosen>,
-    current: Option<(i32, BoxStream<'static, leasehold_core::Result<Bytes>>, Checks)>,
-    checks: Option<Checks>,
-    verdict: Verdict,
-    held: Option<Bytes>,
-}
-
-fn joined(
-    store: Store,
-    bucket: String,
-    id: String,
-    parts: Vec<Chosen>,
-    checks: Checks,
-    verdict: Verdict,
-) -> BoxStream<'static, leasehold_core::Result<Bytes>> {
-    let joining = Joining {
-        store,
-        bucket,
-        id,
-        rest: parts.into(),
-        current: None,
-        checks: Some(checks),
-        verdict,
-        held: None,
-    };
-    stream::unfold(joining, |mut joining| async move {
-        let chunk = joining.next().await?;
-        Some((chunk.map_err(|refused| Error::invalid("the parts were refused").because(refused)), joining))
-    })
-    .boxed()
-}
-
-impl Joining {
-    /// As with any body, one chunk is held back until every check holds.
-    async fn next(&mut self) -> Option<Result<Bytes, Refused>> {
-        loop {
-            self.checks.as_ref()?;
-            match self.read().await {
-                Ok(Some(chunk)) if chunk.is_empty() => {}
-                Ok(Some(chunk)) => {
-                    if let Some(checks) = &mut self.checks {
-                        checks.update(&chunk);
-                    }
-                    if let Some(ready) = self.held.replace(chunk) {
-                        return Some(Ok(ready));
-                    }
-                }
-                Ok(None) => {
-                    let finished = self.checks.take().map(Checks::finish)?;
-                    let refused = finished.is_err();
-                    self.verdict.set(finished);
-                    return if refused { Some(Err(Refused)) } else { self.held.take().map(Ok) };
-                }
-                Err(refused) => {
-                    self.checks = None;
-                    self.verdict.set(Err(refused));
-                    return Some(Err(Refused));
-                }
-            }
-        }
-    }
-
-    async fn read(&mut self) -> S3Result<Option<Bytes>> {
-        loop {
-            let Some((number, chunks, checks)) = &mut self.current else {
-                let Some(part) = self.rest.pop_front() else { return Ok(None) };
-                self.current = Some(self.open(part).await?);
-                continue;
-            };
-            match chunks.next().await {
-                Some(Ok(chunk)) => {
-                    checks.update(&chunk);
-                    return Ok(Some(chunk));
-                }
-                Some(Err(error)) => return Err(refusal(error)),
-                None => {
-                    let finished = std::mem::take(checks).finish();
-                    finished.map_err(|_| {
-                        s3_error!(InvalidPart, "part {number} does not have the checksum named")
-                    })?;
-                    self.current = None;
-                }
-            }
-        }
-    }
-
-    async fn open(
-        &mut self,
-        part: Chosen,
-    ) -> S3Result<(i32, BoxStream<'static, leasehold_core::Result<Bytes>>, Checks)> {
-        let key = Key::new(keys::part(&self.bucket, &self.id, part.number)).map_err(refusal)?;
-        let found = match self.store.adapter().get(&key, Default::default()).await.map_err(refusal)? {
-            Lookup::Found(object) if *object.version() == part.version => object,
-            _ => {
-                return Err(s3_error!(InvalidPart, "part {} was replaced or removed meanwhile", part.number));
-            }
-        };
-        let mut checks = Checks::default();
-        for (algorithm, value) in &part.checksums {
-            checks.expect(algorithm, value);
-        }
-        Ok((part.number, found.body.into_stream(), checks))
-    }
 }
 
 /// The version that an ETag of a part names.

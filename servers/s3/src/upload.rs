@@ -85,7 +85,7 @@ pub(crate) async fn receive(
     given_up: GivenUp,
 ) -> S3Result<(Body, Verdict)> {
     let verdict = Verdict::default();
-    let chunks = checked(blob, size, checks, verdict.clone(), given_up);
+    let chunks = checked(arriving(blob, size, given_up), checks, verdict.clone());
     if size > WHOLE_BYTES_MAX {
         let told = |refused: Refused| Error::invalid("the body was refused").because(refused);
         let chunks = chunks.map(move |chunk| chunk.map_err(told)).boxed();
@@ -129,24 +129,33 @@ async fn collect(
     Ok(all.freeze())
 }
 
-struct Passing {
-    blob: StreamingBlob,
-    left: u64,
-    checks: Option<Checks>,
-    verdict: Verdict,
-    given_up: GivenUp,
-    /// One chunk is always held back: whoever has all the bytes knows that they were the right ones.
-    held: Option<Bytes>,
-}
-
-pub(crate) fn checked(
+/// A body as it arrives, which has `size` bytes or ends in a refusal.
+pub(crate) fn arriving(
     blob: StreamingBlob,
     size: u64,
+    given_up: GivenUp,
+) -> BoxStream<'static, S3Result<Bytes>> {
+    stream::try_unfold((blob, size, given_up), |(mut blob, left, given_up)| async move {
+        let Some(chunk) = blob.next().await else {
+            let cut = || s3_error!(IncompleteBody, "the body ended {left} bytes short; nothing was written");
+            return if left == 0 { Ok(None) } else { Err(cut()) };
+        };
+        let chunk = chunk.map_err(|error| given_up.take().unwrap_or_else(|| broken(&*error)))?;
+        let left = left.checked_sub(chunk.len() as u64).ok_or_else(|| {
+            s3_error!(IncompleteBody, "the body is longer than announced; nothing was written")
+        })?;
+        Ok(Some((chunk, (blob, left, given_up))))
+    })
+    .boxed()
+}
+
+/// The same chunks, checked. One is always held back: whoever has all the bytes knows that they were the right ones.
+pub(crate) fn checked(
+    chunks: BoxStream<'static, S3Result<Bytes>>,
     checks: Checks,
     verdict: Verdict,
-    given_up: GivenUp,
 ) -> BoxStream<'static, Result<Bytes, Refused>> {
-    let passing = Passing { blob, left: size, checks: Some(checks), verdict, given_up, held: None };
+    let passing = Passing { chunks, checks: Some(checks), verdict, held: None };
     stream::unfold(passing, |mut passing| async move {
         let chunk = passing.next().await?;
         Some((chunk, passing))
@@ -154,49 +163,39 @@ pub(crate) fn checked(
     .boxed()
 }
 
+struct Passing {
+    chunks: BoxStream<'static, S3Result<Bytes>>,
+    /// None after the end, and after a refusal.
+    checks: Option<Checks>,
+    verdict: Verdict,
+    held: Option<Bytes>,
+}
+
 impl Passing {
     async fn next(&mut self) -> Option<Result<Bytes, Refused>> {
         loop {
-            // Nothing is left to check after the end, and after a refusal.
-            self.checks.as_ref()?;
-            match self.receive().await {
-                Ok(Some(chunk)) if chunk.is_empty() => {}
-                Ok(Some(chunk)) => {
+            let checks = self.checks.as_mut()?;
+            match self.chunks.next().await {
+                Some(Ok(chunk)) if chunk.is_empty() => {}
+                Some(Ok(chunk)) => {
+                    checks.update(&chunk);
                     if let Some(ready) = self.held.replace(chunk) {
                         return Some(Ok(ready));
                     }
                 }
-                Ok(None) => {
+                Some(Err(refused)) => {
+                    self.checks = None;
+                    self.verdict.set(Err(refused));
+                    return Some(Err(Refused));
+                }
+                None => {
                     let finished = self.checks.take().map(Checks::finish)?;
                     let refused = finished.is_err();
                     self.verdict.set(finished);
                     return if refused { Some(Err(Refused)) } else { self.held.take().map(Ok) };
                 }
-                Err(refused) => {
-                    self.checks = None;
-                    self.verdict.set(Err(refused));
-                    return Some(Err(Refused));
-                }
             }
         }
-    }
-
-    async fn receive(&mut self) -> S3Result<Option<Bytes>> {
-        let Some(chunk) = self.blob.next().await else {
-            let left = self.left;
-            let cut = || s3_error!(IncompleteBody, "the body ended {left} bytes short; nothing was written");
-            return if left == 0 { Ok(None) } else { Err(cut()) };
-        };
-        let chunk = chunk.map_err(|error| self.given_up.take().unwrap_or_else(|| broken(&*error)))?;
-        let length = chunk.len() as u64;
-        if length > self.left {
-            return Err(s3_error!(IncompleteBody, "the body is longer than announced; nothing was written"));
-        }
-        self.left -= length;
-        if let Some(checks) = &mut self.checks {
-            checks.update(&chunk);
-        }
-        Ok(Some(chunk))
     }
 }
 
