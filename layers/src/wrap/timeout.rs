@@ -55,10 +55,17 @@ impl Timeout {
         match select(call, self.environment.clock.sleep(self.limit)).await {
             Either::Left((done, _)) => Ok(done),
             Either::Right(_) => {
-                let message = format!("no outcome within {:?}", self.limit);
+                let message = format!("no answer within {:?}; try again, or allow more time", self.limit);
                 Err(Error::new(ErrorKind::Timeout, message))
             }
         }
+    }
+
+    /// The error of a write that was not waited for.
+    fn cut_off(&self) -> Error {
+        let message =
+            format!("no answer within {:?}; it may have been applied, look before you try again", self.limit);
+        Error::new(ErrorKind::Timeout, message).indeterminate()
     }
 
     fn pieces<T: Send + 'static>(
@@ -125,7 +132,7 @@ impl Limited {
         call: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let done = self.limit.within(call).await;
-        done.unwrap_or_else(|late| Err(late.indeterminate().on(operation, key).at(self)))
+        done.unwrap_or_else(|_| Err(self.limit.cut_off().on(operation, key).at(self)))
     }
 }
 
@@ -171,8 +178,9 @@ impl StorageAdapter for Limited {
             Ok(results) => results,
             Err(late) => {
                 let late = |(key, reads): (Key, bool)| {
-                    let late = Error::new(late.kind(), late.message()).on("batch", &key).at(self);
-                    Err(if reads { late } else { late.indeterminate() })
+                    let late =
+                        if reads { Error::new(late.kind(), late.message()) } else { self.limit.cut_off() };
+                    Err(late.on("batch", &key).at(self))
                 };
                 entries.into_iter().map(late).collect()
             }
