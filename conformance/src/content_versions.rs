@@ -83,6 +83,7 @@ impl StorageAdapter for ContentVersions {
     fn capabilities(&self) -> Capabilities {
         let claimed = Capabilities::none(self.below.capabilities().limits())
             .with(Capability::Linearizable)
+            .with(Capability::ListedSizes)
             .with(Capability::ConditionalPut);
         if self.attributes { claimed.with(Capability::Attributes) } else { claimed }
     }

@@ -140,7 +140,8 @@ macro_rules! for_each_case {
             a_namespace_and_the_keys_around_it_coexist
             a_list_of_nothing_is_empty
             a_list_ascends_in_byte_order
-            a_list_tells_size_and_version
+            a_list_tells_the_version
+            a_list_tells_the_size
             a_prefix_may_end_inside_a_segment
             a_list_resumes_after_any_key
             after_excludes_its_key_and_needs_none

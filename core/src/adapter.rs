@@ -54,7 +54,7 @@ pub trait StorageAdapter: fmt::Debug + fmt::Display + Send + Sync + 'static {
 
     /// Adds `delta` to a value that is a decimal integer in text (absent counts as 0) and returns the sum. Exact
     /// under any number of callers. Attributes stay as they are. Where versions derive from content, white space behind
-    /// the number makes each sum's text unique ([`unique_sum`]). A value that is no integer, or a sum past 64 bits, is
+    /// the number makes each sum's text unique ([`unique_sum`](crate::unique_sum)). A value that is no integer, or a sum past 64 bits, is
     /// [`Invalid`](crate::ErrorKind::Invalid) and changes nothing.
     async fn increment(&self, key: &Key, delta: i64) -> Result<i64>;
 
@@ -299,41 +299,6 @@ pub async fn batch_by_key(
     results.into_iter().map(|result| result.expect("every operation belongs to one key's list")).collect()
 }
 
-/// The longest value that is read as a counter, in bytes; a longer one is none.
-pub const COUNTER_BYTES_MAX: usize = 64;
-
-/// The sum that an increment stores: `current` is the text of a decimal integer of at most [`COUNTER_BYTES_MAX`] bytes,
-/// absent counts as 0.
-///
-/// # Errors
-/// [`Invalid`](crate::ErrorKind::Invalid) when it is no such integer, or when the sum does not fit into 64 bits.
-pub fn add_to(current: Option<&[u8]>, delta: i64) -> Result<i64> {
-    let number = match current {
-        None => 0,
-        Some(bytes) => std::str::from_utf8(bytes)
-            .ok()
-            .filter(|text| text.len() <= COUNTER_BYTES_MAX)
-            .and_then(|text| text.trim_ascii().parse::<i64>().ok())
-            .ok_or_else(|| Error::invalid("the value is not a decimal integer; nothing was changed"))?,
-    };
-    number.checked_add(delta).ok_or_else(|| {
-        Error::invalid(format!("{number} plus {delta} does not fit into 64 bits; nothing was changed"))
-    })
-}
-
-/// The text of a counter that no other write of it has: the number and then spaces and tabs, drawn from `nonce`.
-///
-/// For adapters whose versions derive from content. A counter comes back to numbers that it had before; without this its
-/// version would come back too, and a late write could be taken for one that nothing came between.
-pub fn unique_sum(sum: i64, nonce: u64) -> String {
-    let mut text = sum.to_string();
-    text.extend((0..SUM_NONCE_BITS).map(|bit| if nonce >> bit & 1 == 0 { ' ' } else { '\t' }));
-    text
-}
-
-/// As many as fit behind the longest number.
-const SUM_NONCE_BITS: usize = COUNTER_BYTES_MAX - "-9223372036854775808".len();
-
 #[async_trait]
 impl<A: StorageAdapter + ?Sized> StorageAdapter for Arc<A> {
     fn capabilities(&self) -> Capabilities {
@@ -366,23 +331,5 @@ impl<A: StorageAdapter + ?Sized> StorageAdapter for Arc<A> {
 
     async fn batch(&self, operations: Vec<Operation>, options: BatchOptions) -> Vec<Result<Outcome>> {
         (**self).batch(operations, options).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_unique_sum_is_still_the_number_and_fits() {
-        for sum in [0, 7, -1, i64::MAX, i64::MIN] {
-            for nonce in [0, 1, u64::MAX] {
-                let text = unique_sum(sum, nonce);
-                assert_eq!(add_to(Some(text.as_bytes()), 0).unwrap(), sum);
-                assert_eq!(serde_json::from_str::<i64>(&text).unwrap(), sum);
-                assert!(text.len() <= COUNTER_BYTES_MAX);
-            }
-        }
-        assert_ne!(unique_sum(5, 1), unique_sum(5, 2));
     }
 }

@@ -23,11 +23,13 @@ pub enum Capability {
     AtomicBatch,
     /// Values carry [`Attributes`](crate::Attributes), written, read and replaced together with them.
     Attributes,
+    /// The size that a list tells is that of the value; without it, of what is stored for the value.
+    ListedSizes,
 }
 
 impl Capability {
     /// Every capability, in a stable order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Linearizable,
         Self::ConditionalPut,
         Self::ConditionalDelete,
@@ -35,6 +37,7 @@ impl Capability {
         Self::UniqueVersions,
         Self::AtomicBatch,
         Self::Attributes,
+        Self::ListedSizes,
     ];
 
     /// The name in messages and machine-readable output.
@@ -47,6 +50,7 @@ impl Capability {
             Self::UniqueVersions => "unique-versions",
             Self::AtomicBatch => "atomic-batch",
             Self::Attributes => "attributes",
+            Self::ListedSizes => "listed-sizes",
         }
     }
 

@@ -10,6 +10,7 @@ mod attributes;
 mod body;
 mod capability;
 mod clock;
+mod counter;
 mod error;
 mod key;
 mod layer;
@@ -20,13 +21,14 @@ mod store;
 mod text;
 
 pub use adapter::{
-    BatchOptions, COUNTER_BYTES_MAX, DeleteOptions, GetOptions, ListOptions, Operation, Outcome,
-    Precondition, PutOptions, StorageAdapter, add_to, batch_by_key, refuse_batch, unique_sum,
+    BatchOptions, DeleteOptions, GetOptions, ListOptions, Operation, Outcome, Precondition, PutOptions,
+    StorageAdapter, batch_by_key, refuse_batch,
 };
 pub use attributes::Attributes;
 pub use body::{Body, IntoBody, Json, check_size};
 pub use capability::{Capabilities, Capability, Limits};
 pub use clock::{Clock, Environment, Random, SystemClock, SystemRandom};
+pub use counter::{COUNTER_BYTES_MAX, add_to, increment_by_swap, unique_sum};
 pub use error::{Error, ErrorKind, Result};
 pub use key::{IntoKey, KEY_BYTES_MAX, Key, Prefix};
 pub use layer::Layer;

@@ -154,6 +154,7 @@ impl StorageAdapter for Fs {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::none(self.0.limits)
             .with(Capability::Linearizable)
+            .with(Capability::ListedSizes)
             .with(Capability::ConditionalPut)
             .with(Capability::ConditionalDelete)
             .with(Capability::UniqueVersions);

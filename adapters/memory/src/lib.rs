@@ -83,6 +83,7 @@ impl StorageAdapter for Memory {
     fn capabilities(&self) -> Capabilities {
         Capabilities::none(self.limits)
             .with(Capability::Linearizable)
+            .with(Capability::ListedSizes)
             .with(Capability::ConditionalPut)
             .with(Capability::ConditionalDelete)
             .with(Capability::UniqueVersions)

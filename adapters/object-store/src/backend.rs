@@ -65,7 +65,8 @@ impl Backend {
                 value_bytes_max: u64::MAX,
                 batch_operations_max: 100_000,
                 attributes_bytes_max: Attributes::BYTES_MAX,
-            }),
+            })
+            .with(Capability::ListedSizes),
             versions: Versions::ETag,
             order: Order::Checked,
             names: Names::Any,

@@ -75,12 +75,13 @@ const COUNTING: [&str; 16] = [
 ];
 
 /// The cases that use a key and keys below it.
-const NESTED: [&str; 11] = [
+const NESTED: [&str; 12] = [
     "a_key_and_keys_below_it_coexist_in_every_order",
     "a_list_ascends_in_byte_order",
     "a_list_read_page_by_page_is_the_whole_list",
     "a_list_resumes_after_any_key",
-    "a_list_tells_size_and_version",
+    "a_list_tells_the_size",
+    "a_list_tells_the_version",
     "a_namespace_and_the_keys_around_it_coexist",
     "a_list_while_others_write_shows_untouched_keys_once",
     "a_prefix_may_end_inside_a_segment",

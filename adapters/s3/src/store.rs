@@ -163,6 +163,7 @@ impl StorageAdapter for S3 {
         };
         let all = Capabilities::none(limits)
             .with(Capability::Linearizable)
+            .with(Capability::ListedSizes)
             .with(Capability::ConditionalPut)
             .with(Capability::Durable)
             .with(Capability::Attributes);

@@ -78,7 +78,8 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    async fn wait(&self, attempt: u32, environment: &Environment) {
+    /// Waits after the failed `attempt`, counted from 0.
+    pub async fn wait(&self, attempt: u32, environment: &Environment) {
         let doubled = self.first.saturating_mul(1 << attempt.min(20));
         environment.clock.sleep(environment.jitter(doubled.min(self.longest))).await;
     }

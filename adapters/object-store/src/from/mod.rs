@@ -14,7 +14,7 @@ use futures_util::stream::BoxStream;
 use leasehold_core::{
     Attributes, Backoff, BatchOptions, Body, Capabilities, Capability, DeleteOptions, Entry, Environment,
     Error, GetOptions, Key, Limits, ListOptions, Lookup, Metadata, Operation, Outcome, Precondition,
-    PutOptions, Result, StorageAdapter, Version,
+    PutOptions, Result, StorageAdapter, Version, increment_by_swap,
 };
 use object_store::{ObjectMeta, ObjectStore, path::Path};
 
@@ -197,11 +197,6 @@ impl Inner {
             _ => Ok(()),
         }
     }
-
-    async fn wait(&self, backoff: &Backoff, attempt: u32) {
-        let doubled = backoff.first.saturating_mul(1 << attempt.min(20));
-        self.environment.clock.sleep(self.environment.jitter(doubled.min(backoff.longest))).await;
-    }
 }
 
 /// What `LocalFileSystem` cannot have as a file: its own names for files in the making, and what file systems refuse.
@@ -260,7 +255,10 @@ impl StorageAdapter for FromObjectStore {
     }
 
     async fn increment(&self, key: &Key, delta: i64) -> Result<i64> {
-        self.inner.increment(key, delta).await.map_err(|error| error.on("increment", key).at(self))
+        let Inner { counting, environment, .. } = &*self.inner;
+        increment_by_swap(self, key, delta, counting, environment)
+            .await
+            .map_err(|error| error.on("increment", key).at(self))
     }
 
     async fn batch(&self, operations: Vec<Operation>, options: BatchOptions) -> Vec<Result<Outcome>> {

@@ -5,8 +5,7 @@ use futures_util::{
     stream::{self, StreamExt, TryStreamExt},
 };
 use leasehold_core::{
-    Attributes, Body, COUNTER_BYTES_MAX, Capability, DeleteOptions, Error, GetOptions, Key, Lookup,
-    Precondition, PutOptions, Result, Version, add_to, unique_sum,
+    Attributes, Body, Capability, DeleteOptions, Error, Key, Precondition, PutOptions, Result, Version,
 };
 use object_store::{
     Attributes as Theirs, MultipartUpload, ObjectStoreExt, PutMode, PutMultipartOptions,
@@ -98,14 +97,14 @@ impl Inner {
                 Next::Done(outcome) => return outcome,
                 Next::Send => {
                     if sends > 0 {
-                        self.wait(&self.resolving, sends - 1).await;
+                        self.resolving.wait(sends - 1, &self.environment).await;
                     }
                     (sends, looks) = (sends + 1, 0);
                     resolution.answered(self.send(write, payload.clone()).await)
                 }
                 Next::Look => {
                     if looks > 0 {
-                        self.wait(&self.resolving, looks - 1).await;
+                        self.resolving.wait(looks - 1, &self.environment).await;
                     }
                     looks += 1;
                     resolution.seen(self.compare(write, precondition).await)
@@ -213,44 +212,6 @@ impl Inner {
             Err(error) if failure::is_absence(&error) => Ok(()),
             Err(error) => Err(failure::of_plain_write(error, self.backend.retries_below).into_error()),
         }
-    }
-
-    pub(super) async fn increment(&self, key: &Key, delta: i64) -> Result<i64> {
-        if !self.backend.supports(Capability::ConditionalPut) {
-            return Err(Error::unsupported(Capability::ConditionalPut));
-        }
-        for attempt in 0..self.counting.attempts_max {
-            let (current, precondition, attributes) = match self.get(key, GetOptions::default()).await? {
-                Lookup::Found(object) => {
-                    let metadata = object.metadata.clone();
-                    // A longer value is no counter, whatever is in it.
-                    let bytes = match metadata.size {
-                        0..=64 => object.body.collect(COUNTER_BYTES_MAX as u64).await?,
-                        _ => bytes::Bytes::new(),
-                    };
-                    (Some(bytes), Precondition::Matches(metadata.version), metadata.attributes)
-                }
-                _ => (None, Precondition::Absent, Attributes::new()),
-            };
-            let sum = add_to(current.as_deref(), delta)?;
-            let options = PutOptions::from(precondition).attributes(attributes);
-            // Where equal values have equal versions, two sums must not be equal values, or a counter that went up and down
-            // again would look as if nobody had written.
-            let value = match self.backend.supports(Capability::UniqueVersions) {
-                true => sum.to_string(),
-                false => unique_sum(sum, self.environment.random.bits()),
-            };
-            match self.put(key, value.into(), options).await {
-                Ok(_) => return Ok(sum),
-                Err(error) if error.is_conflict() && !error.is_indeterminate() => {}
-                Err(error) => return Err(error),
-            }
-            self.wait(&self.counting, attempt).await;
-        }
-        Err(Error::conflict(format!(
-            "still contended after {} attempts; nothing was counted, try again later",
-            self.counting.attempts_max
-        )))
     }
 }
 
