@@ -1,6 +1,6 @@
 //! One error type: a kind that tells the caller what to do, and the three outcomes of a write.
 
-use std::{error, fmt};
+use std::{error, fmt, sync::Arc};
 
 use crate::{Capability, Key};
 
@@ -58,8 +58,10 @@ impl fmt::Display for ErrorKind {
 /// A write has three outcomes: it returns `Ok` (applied), an error with
 /// [`is_indeterminate`](Error::is_indeterminate) `false` (refused: nothing changed), or one with
 /// `true` (unknown: it may have been applied, or may still be). Secrets never appear in an error.
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     message: String,
@@ -68,7 +70,7 @@ struct Inner {
     store: Option<String>,
     retryable: Option<bool>,
     indeterminate: bool,
-    source: Option<Box<dyn error::Error + Send + Sync>>,
+    source: Option<Arc<dyn error::Error + Send + Sync>>,
 }
 
 impl Error {
@@ -153,7 +155,7 @@ impl Error {
     /// Attaches the cause.
     #[must_use]
     pub fn because(mut self, source: impl Into<Box<dyn error::Error + Send + Sync>>) -> Self {
-        self.0.source = Some(source.into());
+        self.0.source = Some(Arc::from(source.into()));
         self
     }
 

@@ -1,5 +1,6 @@
 //! Layers: adapters around one adapter. Each keeps every promise that it does not name as weakened.
 //!
+//! - [`Cache`] keeps values in memory, revalidated or up to a stated age.
 //! - [`Faults`] fails, delays and loses calls on purpose, for tests.
 //! - [`Meter`] counts requests, errors and bytes.
 //! - [`Namespace`] puts all keys under a name.
@@ -13,6 +14,7 @@ mod wrap;
 pub use leasehold_core::Namespace;
 pub use verb::Verb;
 pub use wrap::{
+    cache::{Cache, CacheStats},
     faults::{Fault, Faults, Gate, Injected},
     meter::{Counts, Meter},
     read_only::ReadOnly,
