@@ -214,6 +214,24 @@ async fn a_read_during_a_write_is_not_kept() {
 }
 
 #[tokio::test]
+async fn a_read_from_during_a_write_is_neither_kept_nor_joined_after_it() {
+    let bench = stale();
+    bench.below.put("k", "old").await.unwrap();
+    let (put_gate, get_gate) = (bench.faults.hold(Verb::Put), bench.faults.hold_reply(Verb::Get));
+    let (writer, reader) = (bench.store.clone(), bench.store.clone());
+    let put = tokio::spawn(async move { writer.put("k", "new").await });
+    put_gate.reached().await;
+    let slow = tokio::spawn(async move { text(&reader, "k").await });
+    get_gate.reached().await;
+    put_gate.release();
+    put.await.unwrap().unwrap();
+    assert_eq!(text(&bench.store, "k").await.unwrap(), "new");
+    get_gate.release();
+    assert_eq!(slow.await.unwrap().unwrap(), "old");
+    assert_eq!(text(&bench.store, "k").await.unwrap(), "new");
+}
+
+#[tokio::test]
 async fn a_write_whose_outcome_is_unknown_or_that_was_dropped_takes_the_key_out() {
     let bench = stale();
     bench.below.put("k", "old").await.unwrap();
