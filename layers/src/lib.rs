@@ -1,5 +1,6 @@
 //! Layers: adapters around one adapter. Each keeps every promise that it does not name as weakened.
 //!
+//! - [`Batch`] collects writes: group commit, or write-behind.
 //! - [`Cache`] keeps values in memory, revalidated or up to a stated age.
 //! - [`Faults`] fails, delays and loses calls on purpose, for tests.
 //! - [`Meter`] counts requests, errors and bytes.
@@ -8,12 +9,14 @@
 //! - [`Retry`] sends again what may be sent again, within a budget.
 //! - [`Timeout`] ends calls that take too long; a write that was cut off is unknown, not failed.
 
+mod known;
 mod verb;
 mod wrap;
 
 pub use leasehold_core::Namespace;
 pub use verb::Verb;
 pub use wrap::{
+    batch::Batch,
     cache::{Cache, CacheStats},
     faults::{Fault, Faults, Gate, Injected},
     meter::{Counts, Meter},

@@ -1,5 +1,6 @@
 //! Layers that wrap one adapter.
 
+pub(crate) mod batch;
 pub(crate) mod cache;
 pub(crate) mod faults;
 pub(crate) mod meter;

@@ -14,9 +14,10 @@ use parking_lot::Mutex;
 
 use super::{
     Cache, Mode,
-    shelf::{Counters, Kept, Known, Shelf},
+    shelf::{Counters, Kept, Shelf},
     traffic::{Join, Read, Traffic, Write},
 };
+use crate::known::Known;
 
 #[derive(Debug)]
 pub(super) struct Cached {

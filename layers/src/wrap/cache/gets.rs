@@ -6,9 +6,9 @@ use leasehold_core::{
 
 use super::{
     adapter::{Cached, Loaded},
-    shelf::Known,
     traffic::Read,
 };
+use crate::known::Known;
 
 /// A read that is sent on.
 struct Asked {

@@ -9,40 +9,14 @@ use std::{
     time::Duration,
 };
 
-use leasehold_core::{Bytes, Clock, GetOptions, Key, Lookup, Metadata, Object, Result};
+use leasehold_core::{Clock, Key};
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter, sync};
 
 use super::{Cache, CacheStats};
+use crate::known::Known;
 
 /// What an entry takes beyond key, value and attributes: the cache's own table, and the parts of [`Kept`].
 const OVERHEAD_BYTES: u64 = 256;
-
-/// The answer to a read of a whole value.
-#[derive(Clone, Debug)]
-pub(super) enum Known {
-    Absent,
-    Value(Metadata, Bytes),
-}
-
-impl Known {
-    /// What a read with `options` gets.
-    pub(super) fn answer(&self, options: &GetOptions) -> Result<Lookup> {
-        let Self::Value(metadata, bytes) = self else { return Ok(Lookup::Absent) };
-        if options.if_changed_from.as_ref() == Some(&metadata.version) {
-            return Ok(Lookup::Unchanged);
-        }
-        let range = options.range.resolve(metadata.size)?;
-        let part = bytes.slice(range.start as usize..range.end as usize);
-        Ok(Lookup::Found(Object::new(metadata.clone(), range, part.into())))
-    }
-
-    pub(super) fn metadata(&self) -> Option<&Metadata> {
-        match self {
-            Self::Absent => None,
-            Self::Value(metadata, _) => Some(metadata),
-        }
-    }
-}
 
 /// A known answer and when it was asked for.
 #[derive(Debug)]

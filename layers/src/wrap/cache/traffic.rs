@@ -16,7 +16,8 @@ use futures_util::future::{BoxFuture, FutureExt, Shared, WeakShared};
 use leasehold_core::{Error, Key};
 use parking_lot::{Mutex, MutexGuard};
 
-use super::shelf::{Known, Shelf};
+use super::shelf::Shelf;
+use crate::known::Known;
 
 const PARTS: usize = 64;
 
