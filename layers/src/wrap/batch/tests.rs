@@ -96,7 +96,7 @@ async fn writes_that_come_while_one_is_under_way_share_a_batch() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test]
 async fn callers_that_write_again_share_the_next_batch() {
     let bench = grouped();
     let mut tasks = tokio::task::JoinSet::new();
@@ -111,7 +111,7 @@ async fn callers_that_write_again_share_the_next_batch() {
     tasks.join_all().await;
     let (batches, entries) = bench.batches();
     assert_eq!(entries, 64 * 20);
-    assert!(batches < entries / 4, "{batches} batches of {entries} entries");
+    assert!(batches <= 20 + 2, "{batches} batches of {entries} entries");
 }
 
 #[tokio::test]
