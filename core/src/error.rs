@@ -35,9 +35,10 @@ pub enum ErrorKind {
     Unexpected,
 }
 
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl ErrorKind {
+    /// The name in messages, measurements and machine-readable output.
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Conflict => "conflict",
             Self::Corrupt => "corrupt",
             Self::Denied => "denied",
@@ -49,7 +50,13 @@ impl fmt::Display for ErrorKind {
             Self::Unavailable => "unavailable",
             Self::Unsupported(_) => "unsupported",
             Self::Unexpected => "unexpected",
-        })
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod adapter;
 mod counts;
+mod published;
 #[cfg(test)]
 mod tests;
 
@@ -10,9 +11,10 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use leasehold_core::{Error, ErrorKind, Layer, StorageAdapter};
+use leasehold_core::{Environment, Error, ErrorKind, Layer, StorageAdapter};
 
 pub use counts::Counts;
+use published::{Published, Running};
 
 use crate::Verb;
 
@@ -21,7 +23,25 @@ pub(super) const ERROR_KINDS: usize = 12;
 /// Counts what passes: requests by verb, errors by kind, bytes both ways. Changes nothing.
 ///
 /// The handle is cheap to clone; keep one, and give another to [`Store::layer`](leasehold_core::Store::layer). Costs
-/// a few uncontended atomic additions a call.
+/// a few uncontended atomic additions a call; published, two looks at the clock and the recorder's own work more.
+///
+/// Place it outermost to see what callers see, or inside of [`Retry`](crate::Retry) and [`Cache`](crate::Cache) to see what
+/// reaches the store.
+///
+/// # Published
+///
+/// [`Meter::published`] also tells the recorder that the program has [installed](metrics::set_global_recorder), which must be
+/// there by then:
+///
+/// | name | labels besides `store` | |
+/// |---|---|---|
+/// | `leasehold_calls_total` | `operation`, `outcome`: `ok`, `conflict` …, `unknown`, or `cancelled` by its caller | calls that ended |
+/// | `leasehold_call_duration_seconds` | `operation` | a histogram; reading a body later is not in it |
+/// | `leasehold_calls_in_flight` | `operation` | a gauge |
+/// | `leasehold_bytes_total` | `direction`: `in`, `out` | bytes of bodies |
+/// | `leasehold_batch_entries_total` | | entries of batches |
+///
+/// A batch has the outcome of its first entry that failed. A list ends with its last entry.
 ///
 /// ```
 /// # use leasehold_core::Store;
@@ -35,7 +55,10 @@ pub(super) const ERROR_KINDS: usize = 12;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Meter(Arc<Counters>);
+pub struct Meter {
+    counters: Arc<Counters>,
+    published: Option<Arc<Published>>,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
@@ -53,9 +76,15 @@ impl Meter {
         Self::default()
     }
 
+    /// A meter at zero that also tells the installed recorder, under the name of a `store`.
+    pub fn published(store: &str) -> Self {
+        Self { published: Some(Arc::new(Published::new(store, &Environment::default()))), ..Self::default() }
+    }
+
     /// What has been counted so far.
     pub fn counts(&self) -> Counts {
-        let Counters { requests, errors, indeterminate, batch_entries, bytes_in, bytes_out } = &*self.0;
+        let Counters { requests, errors, indeterminate, batch_entries, bytes_in, bytes_out } =
+            &*self.counters;
         Counts {
             requests: requests.each_ref().map(|count| count.load(Relaxed)),
             errors: errors.each_ref().map(|count| count.load(Relaxed)),
@@ -66,26 +95,37 @@ impl Meter {
         }
     }
 
-    fn request(&self, verb: Verb) {
-        self.0.requests[verb as usize].fetch_add(1, Relaxed);
+    /// A call begins; what is returned ends with it.
+    fn request(&self, verb: Verb) -> Option<Running> {
+        self.counters.requests[verb as usize].fetch_add(1, Relaxed);
+        self.published.as_ref().map(|published| published.begin(verb))
     }
 
     fn entries(&self, count: usize) {
-        self.0.batch_entries.fetch_add(count as u64, Relaxed);
+        if let Some(published) = &self.published {
+            published.batch_entries.increment(count as u64);
+        }
+        self.counters.batch_entries.fetch_add(count as u64, Relaxed);
     }
 
     fn bytes_in(&self, count: u64) {
-        self.0.bytes_in.fetch_add(count, Relaxed);
+        if let Some(published) = &self.published {
+            published.bytes_in.increment(count);
+        }
+        self.counters.bytes_in.fetch_add(count, Relaxed);
     }
 
     fn bytes_out(&self, count: u64) {
-        self.0.bytes_out.fetch_add(count, Relaxed);
+        if let Some(published) = &self.published {
+            published.bytes_out.increment(count);
+        }
+        self.counters.bytes_out.fetch_add(count, Relaxed);
     }
 
     fn error(&self, error: &Error) {
-        self.0.errors[position(error.kind())].fetch_add(1, Relaxed);
+        self.counters.errors[position(error.kind())].fetch_add(1, Relaxed);
         if error.is_indeterminate() {
-            self.0.indeterminate.fetch_add(1, Relaxed);
+            self.counters.indeterminate.fetch_add(1, Relaxed);
         }
     }
 }

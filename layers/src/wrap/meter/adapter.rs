@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use futures_util::stream::StreamExt;
+use futures_util::stream::{self, StreamExt};
 use leasehold_core::{
     BatchOptions, Body, BoxStream, Capabilities, DeleteOptions, Entry, GetOptions, Key, ListOptions, Lookup,
     Metadata, Object, Operation, Outcome, PutOptions, Result, StorageAdapter, Version, async_trait,
@@ -24,7 +24,13 @@ impl fmt::Display for Metered {
 }
 
 impl Metered {
-    fn told<T>(&self, result: Result<T>) -> Result<T> {
+    /// Counts a call with one result.
+    async fn call<T>(&self, verb: Verb, call: impl Future<Output = Result<T>>) -> Result<T> {
+        let running = self.meter.request(verb);
+        let result = call.await;
+        if let Some(running) = running {
+            running.end(result.as_ref().err());
+        }
         result.inspect_err(|error| self.meter.error(error))
     }
 
@@ -66,44 +72,44 @@ impl StorageAdapter for Metered {
     }
 
     async fn head(&self, key: &Key) -> Result<Option<Metadata>> {
-        self.meter.request(Verb::Head);
-        self.told(self.inner.head(key).await)
+        self.call(Verb::Head, self.inner.head(key)).await
     }
 
     async fn get(&self, key: &Key, options: GetOptions) -> Result<Lookup> {
-        self.meter.request(Verb::Get);
-        self.told(self.inner.get(key, options).await).map(|lookup| self.read(lookup))
+        self.call(Verb::Get, self.inner.get(key, options)).await.map(|lookup| self.read(lookup))
     }
 
     async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<Version> {
-        self.meter.request(Verb::Put);
         let body = counted(body, &self.meter, Meter::bytes_in);
-        self.told(self.inner.put(key, body, options).await)
+        self.call(Verb::Put, self.inner.put(key, body, options)).await
     }
 
     async fn delete(&self, key: &Key, options: DeleteOptions) -> Result<()> {
-        self.meter.request(Verb::Delete);
-        self.told(self.inner.delete(key, options).await)
+        self.call(Verb::Delete, self.inner.delete(key, options)).await
     }
 
     fn list(&self, options: ListOptions) -> BoxStream<'static, Result<Entry>> {
-        self.meter.request(Verb::List);
-        let meter = self.meter.clone();
-        let told = move |entry: &Result<Entry>| {
-            if let Err(error) = entry {
+        let begun = (self.inner.list(options), self.meter.clone(), self.meter.request(Verb::List));
+        stream::unfold(begun, |(mut entries, meter, mut running)| async move {
+            let entry = entries.next().await;
+            let error = entry.as_ref().and_then(|entry| entry.as_ref().err());
+            if let Some(error) = error {
                 meter.error(error);
             }
-        };
-        self.inner.list(options).inspect(told).boxed()
+            if entry.is_none() || error.is_some() {
+                running.take().into_iter().for_each(|running| running.end(error));
+            }
+            Some((entry?, (entries, meter, running)))
+        })
+        .boxed()
     }
 
     async fn increment(&self, key: &Key, delta: i64) -> Result<i64> {
-        self.meter.request(Verb::Increment);
-        self.told(self.inner.increment(key, delta).await)
+        self.call(Verb::Increment, self.inner.increment(key, delta)).await
     }
 
     async fn batch(&self, operations: Vec<Operation>, options: BatchOptions) -> Vec<Result<Outcome>> {
-        self.meter.request(Verb::Batch);
+        let running = self.meter.request(Verb::Batch);
         self.meter.entries(operations.len());
         let operations = operations
             .into_iter()
@@ -115,13 +121,14 @@ impl StorageAdapter for Metered {
             })
             .collect();
         let results = self.inner.batch(operations, options).await;
+        if let Some(running) = running {
+            running.end(results.iter().find_map(|result| result.as_ref().err()));
+        }
         results
             .into_iter()
-            .map(|result| {
-                self.told(result).map(|outcome| match outcome {
-                    Outcome::Got(lookup) => Outcome::Got(self.read(lookup)),
-                    other => other,
-                })
+            .map(|result| match result.inspect_err(|error| self.meter.error(error))? {
+                Outcome::Got(lookup) => Ok(Outcome::Got(self.read(lookup))),
+                other => Ok(other),
             })
             .collect()
     }
