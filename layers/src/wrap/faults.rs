@@ -7,9 +7,9 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
-use leasehold_core::{BoxFuture, IntoKey, Key, Layer, Result, StorageAdapter};
+use leasehold_core::{BoxFuture, Environment, IntoKey, Key, Layer, Result, StorageAdapter};
 use parking_lot::Mutex;
 
 pub use gate::Gate;
@@ -30,12 +30,17 @@ pub enum Fault {
     /// A write is still under way when the caller gives up: an indeterminate
     /// [`Timeout`](leasehold_core::ErrorKind::Timeout) now, applied at [`Faults::release_ghosts`]. A read just times out.
     Ghost,
+    /// The body that a get reads ends half-way, without an error: its size says more than comes. Other calls pass.
+    Truncate,
+    /// A list comes in pages of ten keys whose order is turned around, as from a server that does not sort. Other calls pass.
+    Disorder,
 }
 
 /// Makes calls fail, on purpose: by script, or at random with a seed that replays.
 ///
 /// The handle is cheap to clone; keep one, and give another to [`Store::layer`](leasehold_core::Store::layer). One
 /// handle can sit on several stores, which then share the plan. Without rates and scripts every call passes.
+/// Besides faults, calls can be delayed, bodies cut short and lists be given out of order.
 /// Scripted faults come first; each is used once. Entries of a batch that is not atomic count as calls of their own
 /// verb, so that a fault can hit one of them alone.
 ///
@@ -89,6 +94,35 @@ impl Faults {
     #[must_use]
     pub fn ghost(self, share: f64) -> Self {
         self.0.plan.lock().rates.ghost = share;
+        self
+    }
+
+    /// The share of gets, from 0 to 1, that get [`Fault::Truncate`].
+    #[must_use]
+    pub fn truncate(self, share: f64) -> Self {
+        self.0.plan.lock().rates.truncate = share;
+        self
+    }
+
+    /// The share of lists, from 0 to 1, that get [`Fault::Disorder`].
+    #[must_use]
+    pub fn disorder(self, share: f64) -> Self {
+        self.0.plan.lock().rates.disorder = share;
+        self
+    }
+
+    /// The share of calls, from 0 to 1, that are held up, each for a time of up to `longest`, before they reach the store.
+    /// Otherwise they go well.
+    #[must_use]
+    pub fn delay(self, share: f64, longest: Duration) -> Self {
+        self.0.plan.lock().rates.delay = (share, longest);
+        self
+    }
+
+    /// The same with another clock, for simulations: what [`delay`](Faults::delay) waits by.
+    #[must_use]
+    pub fn with_environment(self, environment: Environment) -> Self {
+        self.0.plan.lock().environment = environment;
         self
     }
 

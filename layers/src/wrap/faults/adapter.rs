@@ -5,12 +5,15 @@ use std::{fmt, future::Future, sync::Arc};
 use futures_util::stream::{self, StreamExt};
 use leasehold_core::{
     BatchOptions, Body, BoxStream, Capabilities, DeleteOptions, Entry, Error, ErrorKind, GetOptions, Key,
-    ListOptions, Lookup, Metadata, Operation, Outcome, PutOptions, Result, StorageAdapter, Version,
+    ListOptions, Lookup, Metadata, Object, Operation, Outcome, PutOptions, Result, StorageAdapter, Version,
     async_trait,
 };
 
 use super::{Decision, Fault, Faults};
 use crate::Verb;
+
+/// How many keys a list out of order turns around at once.
+const PAGE_ENTRIES: usize = 10;
 
 #[derive(Debug)]
 pub(super) struct Faulty {
@@ -32,13 +35,35 @@ pub(super) fn error(fault: Fault, write: bool) -> Error {
         }
         Fault::After => Error::new(ErrorKind::Unavailable, "injected fault: the reply was lost"),
         Fault::Ghost => Error::new(ErrorKind::Timeout, "injected fault: no answer in time"),
+        Fault::Truncate | Fault::Disorder => {
+            Error::new(ErrorKind::Unexpected, "injected fault that is no error")
+        }
     };
     if write { error.indeterminate() } else { error }
 }
 
+/// The same answer with half of its body, which still claims to be whole.
+pub(super) fn truncated(lookup: Lookup) -> Lookup {
+    let Lookup::Found(Object { metadata, range, body, .. }) = lookup else { return lookup };
+    let size = range.end - range.start;
+    let mut left = size / 2;
+    let half = body.into_stream().map(move |chunk| {
+        chunk.map(|mut chunk| {
+            chunk.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+            left -= chunk.len() as u64;
+            chunk
+        })
+    });
+    Lookup::Found(Object::new(metadata, range, Body::from_stream(half.boxed(), Some(size))))
+}
+
 async fn run<T>(decision: Decision, write: bool, call: impl Future<Output = Result<T>>) -> Result<T> {
     match decision {
-        Decision::Pass => call.await,
+        Decision::Pass | Decision::Fault(Fault::Truncate | Fault::Disorder) => call.await,
+        Decision::Delay(wait) => {
+            wait.await;
+            call.await
+        }
         Decision::Fault(Fault::After) => {
             // Whatever the store said is what got lost.
             drop(call.await);
@@ -76,7 +101,10 @@ impl StorageAdapter for Faulty {
 
     async fn get(&self, key: &Key, options: GetOptions) -> Result<Lookup> {
         let decision = self.faults.decide(Verb::Get, Some(key));
-        run(decision, false, self.inner.get(key, options)).await.map_err(self.told(Verb::Get, key))
+        let cut = matches!(decision, Decision::Fault(Fault::Truncate));
+        let lookup =
+            run(decision, false, self.inner.get(key, options)).await.map_err(self.told(Verb::Get, key));
+        if cut { lookup.map(truncated) } else { lookup }
     }
 
     async fn put(&self, key: &Key, body: Body, options: PutOptions) -> Result<Version> {
@@ -104,7 +132,20 @@ impl StorageAdapter for Faulty {
         let entries = self.inner.list(options);
         let failing = |fault| Err(error(fault, false).during("list").at(&self.inner));
         match self.faults.decide(Verb::List, None) {
-            Decision::Pass => entries,
+            Decision::Pass | Decision::Fault(Fault::Truncate) => entries,
+            Decision::Fault(Fault::Disorder) => entries
+                .chunks(PAGE_ENTRIES)
+                .flat_map(|mut page| {
+                    page.reverse();
+                    stream::iter(page)
+                })
+                .boxed(),
+            Decision::Delay(wait) => stream::once(async move {
+                wait.await;
+                entries
+            })
+            .flatten()
+            .boxed(),
             // A lost reply of a list is one that breaks off on the way.
             Decision::Fault(Fault::After) => {
                 let broken = failing(Fault::After);

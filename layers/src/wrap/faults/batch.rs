@@ -4,7 +4,7 @@ use leasehold_core::{BatchOptions, Body, Error, Key, Operation, Outcome, Result}
 
 use super::{
     Decision, Fault,
-    adapter::{Faulty, error},
+    adapter::{Faulty, error, truncated},
 };
 use crate::Verb;
 
@@ -20,7 +20,13 @@ impl Faulty {
             entries.iter().map(|(verb, key)| Err(self.entry_error(fault, *verb, key))).collect()
         };
         match self.faults.decide(Verb::Batch, None) {
-            Decision::Pass => self.entries(operations, options).await,
+            Decision::Pass | Decision::Fault(Fault::Truncate | Fault::Disorder) => {
+                self.entries(operations, options).await
+            }
+            Decision::Delay(wait) => {
+                wait.await;
+                self.entries(operations, options).await
+            }
             Decision::Fault(Fault::Before) => failed(Fault::Before),
             Decision::Fault(Fault::After) => {
                 drop(self.inner.batch(operations, options).await);
@@ -56,8 +62,12 @@ impl Faulty {
         for operation in operations {
             let (verb, key) = (Verb::of(&operation), operation.key().clone());
             let fault = match self.faults.decide(verb, Some(&key)) {
-                Decision::Pass => None,
+                Decision::Pass | Decision::Fault(Fault::Disorder) => None,
                 Decision::Fault(fault) => Some(fault),
+                Decision::Delay(wait) => {
+                    wait.await;
+                    None
+                }
                 Decision::Hold(gate) => {
                     gate.pass().await;
                     None
@@ -68,7 +78,7 @@ impl Faulty {
                 }
             };
             match fault {
-                None | Some(Fault::After) => sent.push(operation),
+                None | Some(Fault::After | Fault::Truncate | Fault::Disorder) => sent.push(operation),
                 Some(Fault::Before) => {}
                 Some(Fault::Ghost) => {
                     if let Ok(operations) = collected(vec![operation]).await {
@@ -86,6 +96,10 @@ impl Faulty {
             .into_iter()
             .filter_map(|slot| match slot {
                 None => done.next(),
+                Some((Fault::Truncate, _)) => done.next().map(|result| match result? {
+                    Outcome::Got(lookup) => Ok(Outcome::Got(truncated(lookup))),
+                    other => Ok(other),
+                }),
                 Some((Fault::After, error)) => done.next().map(|_| Err(error)),
                 Some((_, error)) => Some(Err(error)),
             })

@@ -1,6 +1,8 @@
 //! Which call goes wrong, and how.
 
-use leasehold_core::Key;
+use std::time::Duration;
+
+use leasehold_core::{BoxFuture, Environment, Key};
 
 use super::{Fault, Gate};
 use crate::Verb;
@@ -15,15 +17,25 @@ pub struct Injected {
     pub after: u64,
     /// Calls that timed out and may be applied later.
     pub ghosts: u64,
+    /// Bodies that were cut short.
+    pub truncated: u64,
+    /// Lists that came out of order.
+    pub disordered: u64,
+    /// Calls that were held up.
+    pub delayed: u64,
 }
 
 pub(super) struct Rates {
     pub(super) before: f64,
     pub(super) after: f64,
     pub(super) ghost: f64,
+    pub(super) truncate: f64,
+    pub(super) disorder: f64,
+    pub(super) delay: (f64, Duration),
 }
 
-const NEVER: Rates = Rates { before: 0.0, after: 0.0, ghost: 0.0 };
+const NEVER: Rates =
+    Rates { before: 0.0, after: 0.0, ghost: 0.0, truncate: 0.0, disorder: 0.0, delay: (0.0, Duration::ZERO) };
 
 pub(super) enum Step {
     Fault(Fault),
@@ -38,10 +50,10 @@ struct Scripted {
 }
 
 /// What becomes of one call.
-#[derive(Clone)]
 pub(super) enum Decision {
     Pass,
     Fault(Fault),
+    Delay(BoxFuture<'static, ()>),
     Hold(Gate),
     HoldReply(Gate),
 }
@@ -53,6 +65,7 @@ pub(super) struct Plan {
     script: Vec<Scripted>,
     pub(super) cut: bool,
     pub(super) injected: Injected,
+    pub(super) environment: Environment,
 }
 
 impl Plan {
@@ -64,6 +77,7 @@ impl Plan {
             script: Vec::new(),
             cut: false,
             injected: Injected::default(),
+            environment: Environment::default(),
         }
     }
 
@@ -83,12 +97,14 @@ impl Plan {
         } else {
             self.scripted(verb, key).unwrap_or_else(|| self.rolled(verb))
         };
-        if let Decision::Fault(fault) = decision {
-            match fault {
-                Fault::Before => self.injected.before += 1,
-                Fault::After => self.injected.after += 1,
-                Fault::Ghost => self.injected.ghosts += 1,
-            }
+        match &decision {
+            Decision::Fault(Fault::Before) => self.injected.before += 1,
+            Decision::Fault(Fault::After) => self.injected.after += 1,
+            Decision::Fault(Fault::Ghost) => self.injected.ghosts += 1,
+            Decision::Fault(Fault::Truncate) => self.injected.truncated += 1,
+            Decision::Fault(Fault::Disorder) => self.injected.disordered += 1,
+            Decision::Delay(_) => self.injected.delayed += 1,
+            Decision::Pass | Decision::Hold(_) | Decision::HoldReply(_) => {}
         }
         decision
     }
@@ -108,16 +124,28 @@ impl Plan {
         if !self.random_verbs.contains(&verb) {
             return Decision::Pass;
         }
-        let Rates { before, after, ghost } = self.rates;
+        let Rates { before, after, ghost, truncate, disorder, delay: (delay, longest) } = self.rates;
         let drawn = self.random.f64();
-        if drawn < before {
-            Decision::Fault(Fault::Before)
-        } else if drawn < before + after {
-            Decision::Fault(Fault::After)
-        } else if drawn < before + after + ghost {
-            Decision::Fault(Fault::Ghost)
-        } else {
-            Decision::Pass
+        let shares = [
+            (before, Some(Fault::Before)),
+            (after, Some(Fault::After)),
+            (ghost, Some(Fault::Ghost)),
+            (if verb == Verb::Get { truncate } else { 0.0 }, Some(Fault::Truncate)),
+            (if verb == Verb::List { disorder } else { 0.0 }, Some(Fault::Disorder)),
+            (delay, None),
+        ];
+        let mut bound = 0.0;
+        for (share, fault) in shares {
+            bound += share;
+            if drawn < bound {
+                return fault.map_or_else(|| self.delay(longest), Decision::Fault);
+            }
         }
+        Decision::Pass
+    }
+
+    fn delay(&mut self, longest: Duration) -> Decision {
+        let wait = longest.mul_f64(self.random.f64());
+        Decision::Delay(self.environment.clock.sleep(wait))
     }
 }

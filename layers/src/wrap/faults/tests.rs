@@ -191,3 +191,37 @@ async fn random_faults_keep_to_the_verbs_named() {
     faults.calm();
     store.delete("k").await.unwrap();
 }
+
+#[tokio::test]
+async fn a_body_that_is_cut_short_still_claims_its_size() {
+    let faults = Faults::new();
+    let store = Store::new(Memory::new()).layer(faults.clone());
+    store.put("k", "0123456789").await.unwrap();
+    faults.next(Verb::Get, Fault::Truncate);
+    let object = store.get("k").await.unwrap().unwrap();
+    assert_eq!(object.body.size(), Some(10));
+    assert!(object.bytes().await.is_err(), "half of a value is not taken for the whole");
+    faults.next(Verb::Get, Fault::Truncate);
+    assert!(store.get_many(["k"]).await.remove(0).unwrap().unwrap().bytes().await.is_err());
+    assert_eq!(faults.injected().truncated, 2);
+}
+
+#[tokio::test]
+async fn a_list_can_come_out_of_order() {
+    let faults = Faults::new();
+    let store = Store::new(Memory::new()).layer(faults.clone());
+    store.put_many((0..25).map(|n| (format!("{n:02}"), ""))).await;
+    faults.next(Verb::List, Fault::Disorder);
+    let keys: Vec<_> = store.list("").await.unwrap().into_iter().map(|entry| entry.key.to_string()).collect();
+    assert_eq!((&*keys[0], &*keys[9], &*keys[24], keys.len()), ("09", "00", "20", 25));
+}
+
+#[tokio::test]
+async fn a_delay_holds_a_call_up_and_nothing_else() {
+    let faults = Faults::seeded(1).delay(1.0, std::time::Duration::from_micros(10));
+    let store = Store::new(Memory::new()).layer(faults.clone());
+    store.put("k", "v").await.unwrap();
+    assert_eq!(store.list("").await.unwrap().len(), 1);
+    store.put_many([("a", ""), ("b", "")]).await.into_iter().for_each(|result| drop(result.unwrap()));
+    assert_eq!(faults.injected().delayed, 5);
+}
