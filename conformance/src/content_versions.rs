@@ -150,4 +150,8 @@ impl StorageAdapter for ContentVersions {
     async fn batch(&self, operations: Vec<Operation>, options: BatchOptions) -> Vec<Result<Outcome>> {
         batch_by_key(self, operations, options, 16).await
     }
+
+    async fn flush(&self) -> Result<()> {
+        self.below.flush().await
+    }
 }

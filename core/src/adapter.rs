@@ -61,6 +61,10 @@ pub trait StorageAdapter: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// Performs many operations and returns one result for each, in order. Operations on different keys may run in
     /// any order; those on one key run in the order given.
     async fn batch(&self, operations: Vec<Operation>, options: BatchOptions) -> Vec<Result<Outcome>>;
+
+    /// Returns once everything that was acknowledged before is stored. Who acknowledges only what is stored has nothing to do;
+    /// a layer that writes later does it now, and tells what failed.
+    async fn flush(&self) -> Result<()>;
 }
 
 /// What must hold for a write to happen.
@@ -331,5 +335,9 @@ impl<A: StorageAdapter + ?Sized> StorageAdapter for Arc<A> {
 
     async fn batch(&self, operations: Vec<Operation>, options: BatchOptions) -> Vec<Result<Outcome>> {
         (**self).batch(operations, options).await
+    }
+
+    async fn flush(&self) -> Result<()> {
+        (**self).flush().await
     }
 }

@@ -149,4 +149,8 @@ impl StorageAdapter for Namespaced {
             })
             .collect()
     }
+
+    async fn flush(&self) -> Result<()> {
+        self.inner.flush().await.map_err(|error| self.inner_error(error))
+    }
 }

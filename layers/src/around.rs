@@ -112,4 +112,8 @@ impl<H: Hook> StorageAdapter for Around<H> {
         let call = Call { verb: Verb::Batch, key: None, entries: operations.len() };
         self.hook.around(call, self.inner.batch(operations, options)).await
     }
+
+    async fn flush(&self) -> Result<()> {
+        self.inner.flush().await
+    }
 }

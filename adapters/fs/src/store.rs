@@ -211,4 +211,8 @@ impl StorageAdapter for Fs {
     async fn batch(&self, operations: Vec<Operation>, options: BatchOptions) -> Vec<Result<Outcome>> {
         batch_by_key(self, operations, options, BATCH_KEYS_MAX).await
     }
+
+    async fn flush(&self) -> Result<()> {
+        Ok(())
+    }
 }

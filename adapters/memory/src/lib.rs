@@ -173,6 +173,10 @@ impl StorageAdapter for Memory {
         let spoiled = || Error::conflict("another entry of this atomic batch was refused; nothing was done");
         results.into_iter().map(|result| result.and_then(|_| Err(spoiled()))).collect()
     }
+
+    async fn flush(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// One entry of a batch whose body is at hand.

@@ -232,4 +232,8 @@ impl StorageAdapter for Broken {
             }
         }
     }
+
+    async fn flush(&self) -> Result<()> {
+        self.inner.flush().await
+    }
 }

@@ -162,6 +162,10 @@ impl StorageAdapter for Chaos {
     async fn batch(&self, operations: Vec<Operation>, options: BatchOptions) -> Vec<Result<Outcome>> {
         self.0.memory.batch(operations, options).await
     }
+
+    async fn flush(&self) -> Result<()> {
+        self.0.memory.flush().await
+    }
 }
 
 fn guard(store: &Store, token: u64) -> Guarded {

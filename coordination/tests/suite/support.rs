@@ -296,6 +296,10 @@ impl StorageAdapter for Probe {
         self.count(|counts| counts.other += 1);
         self.0.inner.batch(operations, options).await
     }
+
+    async fn flush(&self) -> Result<()> {
+        self.0.inner.flush().await
+    }
 }
 
 pub(crate) const TTL: Duration = Duration::from_secs(10);

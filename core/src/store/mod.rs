@@ -124,6 +124,15 @@ impl Store {
     pub async fn increment(&self, key: impl IntoKey + Send, delta: i64) -> Result<i64> {
         self.adapter.increment(&key.into_key()?, delta).await
     }
+
+    /// Returns once everything that was acknowledged before is stored. Has something to do only where a layer writes later
+    /// than it answers; call it before the program ends then.
+    ///
+    /// # Errors
+    /// What could not be stored since the last flush.
+    pub async fn flush(&self) -> Result<()> {
+        self.adapter.flush().await
+    }
 }
 
 impl fmt::Debug for Store {

@@ -107,6 +107,10 @@ impl StorageAdapter for Shown {
         let result = |refused: Option<_>| refused.or_else(|| read.next()).expect("each read has a result");
         results.into_iter().map(result).collect()
     }
+
+    async fn flush(&self) -> Result<()> {
+        self.0.flush().await
+    }
 }
 
 #[cfg(test)]

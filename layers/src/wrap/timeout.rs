@@ -191,6 +191,11 @@ impl StorageAdapter for Limited {
         };
         done.into_iter().map(|result| result.map(in_time)).collect()
     }
+
+    async fn flush(&self) -> Result<()> {
+        let late = |_| Err(self.limit.cut_off().during("flush").at(self));
+        self.limit.within(self.inner.flush()).await.unwrap_or_else(late)
+    }
 }
 
 #[cfg(test)]

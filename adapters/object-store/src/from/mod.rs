@@ -264,6 +264,10 @@ impl StorageAdapter for FromObjectStore {
     async fn batch(&self, operations: Vec<Operation>, options: BatchOptions) -> Vec<Result<Outcome>> {
         batch::batch(self, operations, options).await
     }
+
+    async fn flush(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(test)]

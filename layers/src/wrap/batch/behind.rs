@@ -359,4 +359,10 @@ impl StorageAdapter for Behind {
         };
         results.into_iter().zip(keys).map(told).collect()
     }
+
+    async fn flush(&self) -> Result<()> {
+        self.courier.settle_all().await;
+        let below = self.inner().flush().await;
+        self.take_failure().and(below)
+    }
 }

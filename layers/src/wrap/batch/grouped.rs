@@ -121,6 +121,11 @@ impl StorageAdapter for Grouped {
         }
         self.inner().batch(operations, options).await
     }
+
+    async fn flush(&self) -> Result<()> {
+        self.courier.settle_all().await;
+        self.inner().flush().await
+    }
 }
 
 fn mismatch(operation: &'static str, key: &Key) -> Error {

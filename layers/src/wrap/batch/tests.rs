@@ -278,6 +278,10 @@ impl StorageAdapter for Broken {
             _ => self.0.batch(operations, options).await,
         }
     }
+
+    async fn flush(&self) -> Result<()> {
+        self.0.flush().await
+    }
 }
 
 #[tokio::test]

@@ -248,4 +248,8 @@ impl StorageAdapter for Cached {
         }
         super::gets::get_many(self, operations, options).await
     }
+
+    async fn flush(&self) -> Result<()> {
+        self.inner().flush().await
+    }
 }

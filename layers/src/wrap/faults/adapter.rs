@@ -176,4 +176,8 @@ impl StorageAdapter for Faulty {
     async fn batch(&self, operations: Vec<Operation>, options: BatchOptions) -> Vec<Result<Outcome>> {
         self.faulty_batch(operations, options).await
     }
+
+    async fn flush(&self) -> Result<()> {
+        self.inner.flush().await
+    }
 }

@@ -132,4 +132,8 @@ impl StorageAdapter for Metered {
             })
             .collect()
     }
+
+    async fn flush(&self) -> Result<()> {
+        self.inner.flush().await
+    }
 }

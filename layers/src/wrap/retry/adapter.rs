@@ -137,6 +137,10 @@ impl StorageAdapter for Retried {
         let told = |(result, plan): (Result<Outcome>, Plan)| result.map_err(|error| after(plan.doubt, error));
         results.into_iter().zip(plans).map(told).collect()
     }
+
+    async fn flush(&self) -> Result<()> {
+        self.call(May::Anything, || self.inner.flush()).await
+    }
 }
 
 /// What can be done about one entry of a batch that fails.
