@@ -1,6 +1,6 @@
 //! A directory or a bucket as a store with exact compare-and-swap, and leases that fence, on one contract.
 //!
-//! - [`open`] names a store by URL; [`Store`] is the handle to hold.
+//! - [`open`] names a store by URL, or a [`Stack`] by its file; [`Store`] is the handle to hold.
 //! - [`memory`], [`mod@fs`], [`s3`], [`r2`], and with the feature `object-store` the bridge to `object_store`: the adapters.
 //! - [`layers`]: what wraps them.
 //! - [`coordination`]: leases and guarded stores on any of them.
@@ -15,9 +15,12 @@
 //! # Ok(()) }
 //! ```
 
+mod stack;
+pub mod units;
 mod url;
 
 pub use leasehold_core::*;
+pub use stack::{Level, OpenStack, Stack};
 pub use url::{open, open_existing};
 
 /// A directory as a store, for one or many processes.

@@ -2,7 +2,6 @@
 
 mod data;
 mod demo;
-mod duration;
 mod failure;
 mod input;
 mod lock;
@@ -10,6 +9,7 @@ mod output;
 mod parent;
 mod serve;
 mod signals;
+mod stack;
 
 use std::process::ExitCode;
 
@@ -25,6 +25,10 @@ struct Cli {
     #[arg(long, value_name = "URL", env = "LEASEHOLD_STORE", hide_env_values = true, global = true)]
     store: Option<String>,
 
+    /// A stack, instead of the store: a TOML file that names a store and its layers
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<String>,
+
     #[command(subcommand)]
     command: Command,
 }
@@ -35,6 +39,8 @@ enum Command {
     Data(data::Command),
     /// Run a command while holding a lease
     Lock(lock::Arguments),
+    /// Print the store's layers, what is guaranteed at the top, and which layer weakens what
+    Stack(stack::Arguments),
     /// Serve the store to clients of another protocol
     Serve(serve::Arguments),
     /// Watch processes fail over on a real directory tree, and check every result
@@ -71,13 +77,23 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<u8, Failure> {
-    let url = cli.store.filter(|url| !url.is_empty());
+    let url = match cli.config {
+        Some(file) if file.ends_with(".toml") => Some(file),
+        Some(file) => {
+            return Err(Failure::usage(format!("{file:?} is no stack; its file's name ends in .toml")));
+        }
+        None => cli.store.filter(|url| !url.is_empty()),
+    };
     match cli.command {
         Command::Data(command) => {
             let store = if command.needs_a_store() { open_existing(url).await? } else { open(url).await? };
-            data::run(command, &store).await.map(|()| 0)
+            let done = data::run(command, &store).await;
+            // A layer may have put something off.
+            let flushed = store.flush().await;
+            done.and(flushed.map_err(Failure::from)).map(|()| 0)
         }
         Command::Lock(arguments) => lock::run(arguments, named(url)?).await,
+        Command::Stack(arguments) => stack::run(arguments, named(url)?).await.map(|()| 0),
         Command::Serve(arguments) => serve::run(arguments, named(url)?).await,
         Command::Demo(arguments) => demo::run(arguments, url).await,
         Command::DemoNode(arguments) => demo::run_node(arguments, open(url).await?).await,

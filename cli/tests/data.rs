@@ -272,3 +272,33 @@ fn of_many_processes_exactly_one_wins_and_every_increment_counts() {
     }
     assert_eq!(place.run(["get", "visits"]).stdout, "16");
 }
+
+#[test]
+fn a_stack_by_file_is_used_and_printed() {
+    let place = Place::new();
+    let file = place.path().with_extension("toml");
+    let file = file.to_str().expect("the path is text");
+    let stack = |layers: &str| fs::write(file, format!("store = {:?}\n{layers}", place.url())).unwrap();
+    stack("[[layer]]\nretry = {}\n[[layer]]\nbatch = { mode = \"write-behind\", wait = \"1h\" }\n");
+    // Written behind, and stored before the command ends.
+    place.run(["--config", file, "put", "k", "v"]).expect(0);
+    assert_eq!(place.run(["get", "k"]).expect(0).stdout, "v");
+    assert_eq!(place.run(["--store", file, "get", "k"]).expect(0).stdout, "v");
+
+    let shown = place.run(["--config", file, "stack"]).expect(0).stdout;
+    assert!(shown.starts_with("batch") && shown.contains("weakens linearizable"), "{shown}");
+    assert!(shown.contains("linearizable         no  because of batch"), "{shown}");
+    let shown = place.run(["--config", file, "stack", "--json"]).expect(0).json();
+    assert_eq!(shown["levels"][0]["name"], "batch");
+    assert_eq!(shown["levels"][0]["weakens"], serde_json::json!(["linearizable"]));
+    assert_eq!(shown["levels"][1]["name"], "retry");
+
+    // A lock is refused on what is not linearizable.
+    let refused = place.run(["--config", file, "lock", "l", "--", "true"]);
+    assert!(refused.stderr.contains("linearizable"), "{}", refused.stderr);
+
+    stack("[[layer]]\nretry = { tries = 3 }\n");
+    let refused = place.run(["--config", file, "get", "k"]).expect(2);
+    assert!(refused.stderr.contains("line 3: unknown field `tries`"), "{}", refused.stderr);
+    assert_eq!(refused.stderr.lines().count(), 1);
+}

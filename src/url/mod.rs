@@ -9,6 +9,7 @@ use leasehold_fs::Fs;
 use leasehold_memory::Memory;
 
 use self::parameters::Parameters;
+use crate::Stack;
 
 /// Opens the store that `url` names.
 ///
@@ -20,6 +21,7 @@ use self::parameters::Parameters;
 /// | `r2://ACCOUNT/BUCKET`, `r2://ACCOUNT/BUCKET/PREFIX` | the same on Cloudflare R2 |
 /// | `gs://BUCKET`, `gs://BUCKET/PREFIX` | the same on Google Cloud Storage, with the feature `gcs` |
 /// | `az://CONTAINER`, `az://CONTAINER/PREFIX` | the same on Azure Blob Storage, with the feature `azure` |
+/// | a path that ends in `.toml` | the [stack](crate::Stack) that the file describes |
 ///
 /// Parameters follow a `?`, with `&` between them; their values are percent-decoded:
 ///
@@ -51,7 +53,7 @@ use self::parameters::Parameters;
 /// are; what opening the store fails with. Opening a bucket sends nothing, so that one that is not there is noticed by the
 /// first call.
 pub async fn open(url: &str) -> Result<Store> {
-    open_or(url, true).await
+    Ok(Stack::of(url)?.open().await?.store)
 }
 
 /// Opens the store that `url` names, if there is one: nothing is made, so that a mistyped path does not look like an empty
@@ -60,10 +62,11 @@ pub async fn open(url: &str) -> Result<Store> {
 /// # Errors
 /// As [`open`], and [`Invalid`](leasehold_core::ErrorKind::Invalid) where there is no store.
 pub async fn open_existing(url: &str) -> Result<Store> {
-    open_or(url, false).await
+    Ok(Stack::of(url)?.open_existing().await?.store)
 }
 
-async fn open_or(url: &str, create: bool) -> Result<Store> {
+/// Opens what is no stack.
+pub(crate) async fn open_url(url: &str, create: bool) -> Result<Store> {
     let Some(scheme) = scheme(url) else { return directory(url, create).await };
     let rest = &url[scheme.len() + 1..];
     match scheme {

@@ -32,7 +32,6 @@ use self::{
     view::View,
 };
 use crate::{
-    duration,
     failure::{FAILED, Failure, NO},
     output,
     signals::Signals,
@@ -63,7 +62,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 16)]
     shards: usize,
     /// The leases' time to live, from 300ms to 1m
-    #[arg(long, default_value = "2s", value_parser = duration::parse)]
+    #[arg(long, default_value = "2s", value_parser = leasehold::units::duration)]
     ttl: Duration,
     /// The most files to take
     #[arg(long, default_value_t = 2_000, value_name = "N")]

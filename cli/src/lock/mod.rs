@@ -18,7 +18,6 @@ pub(crate) use self::{
     warden::{WardenArguments, run_warden},
 };
 use crate::{
-    duration,
     failure::{Failure, NOT_ACQUIRED},
     signals::{self, Signals},
 };
@@ -40,10 +39,10 @@ pub(crate) struct Arguments {
     /// The lock's name, a key
     name: String,
     /// How long others wait after this holder was last heard of
-    #[arg(long, default_value = "10s", value_parser = duration::parse)]
+    #[arg(long, default_value = "10s", value_parser = leasehold::units::duration)]
     ttl: Duration,
     /// How long to wait for the lease; for ever when left out
-    #[arg(long, value_parser = duration::parse, value_name = "DURATION", conflicts_with = "try")]
+    #[arg(long, value_parser = leasehold::units::duration, value_name = "DURATION", conflicts_with = "try")]
     wait: Option<Duration>,
     /// Do not wait: exit with 75 when somebody holds it
     #[arg(long)]

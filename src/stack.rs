@@ -1,0 +1,175 @@
+//! Stacks by configuration: a file that names a store and the layers around it.
+
+mod order;
+mod settings;
+
+use std::path::Path;
+
+use leasehold_core::{Capabilities, Capability, Error, ErrorKind, Result, Store};
+use serde::Deserialize;
+use toml::Spanned;
+
+use self::settings::Setting;
+
+/// A store and the layers around it, as a TOML file describes them.
+///
+/// `store` is the URL of a store, as for [`open`](crate::open). Each `[[layer]]` wraps everything that stands above it, so the
+/// last one is the first that a call meets. A layer's table has one key, the layer's name, with its settings; those that are left
+/// out have the defaults of the layer's documentation. What is not known, and what is stacked in an order that cannot be meant, is
+/// refused with its line and the reason. Secrets do not stand in the file.
+///
+/// | layer | settings |
+/// |---|---|
+/// | `batch` | `mode` (`group-commit`, `write-behind`), `wait`, `entries-max`, `bytes-max`, `coalesce`, `pending-entries-max` and `pending-bytes-max`, `intervals` (a list of `{ keys, interval }`) |
+/// | `cache` | `mode` (`revalidate`, `bounded-staleness`), `room`, `age` (the bound), `value-bytes-max`, `time-to-idle`, `absent-for` |
+/// | `faults` | `seed`, `before`, `after`, `ghost`, `truncate`, `disorder`, and `delay` with `delay-max` |
+/// | `limit` | `at-once`, `per-second`, `burst`, `wait-max` |
+/// | `meter` | `store` (its name in measurements) |
+/// | `namespace` | `name` |
+/// | `read-only` | |
+/// | `retry` | `attempts-max`, `first-wait`, `longest-wait` |
+/// | `timeout` | `after` |
+/// | `trace` | `keys` |
+///
+/// ```
+/// # #[tokio::main] async fn main() -> leasehold::Result<()> {
+/// let stack = leasehold::Stack::parse(r#"
+///     store = "mem:"
+///
+///     [[layer]]
+///     retry = { attempts-max = 5 }
+///
+///     [[layer]]
+///     cache = { mode = "bounded-staleness", room = "64MiB", age = "5s" }
+/// "#)?;
+/// let opened = stack.open().await?;
+/// opened.store.put("k", "v").await?;
+/// assert_eq!(opened.levels.last().unwrap().weakened, [leasehold::Capability::Linearizable]);
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Stack {
+    store: String,
+    layers: Vec<(usize, Setting)>,
+}
+
+/// A stack that has been built.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct OpenStack {
+    /// The store at its top.
+    pub store: Store,
+    /// The store at the bottom, and each layer above it.
+    pub levels: Vec<Level>,
+}
+
+/// One level of a stack.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Level {
+    /// The layer's name, or the store's.
+    pub name: String,
+    /// What holds for those who call at this level.
+    pub capabilities: Capabilities,
+    /// What held one level below and does not hold here any more.
+    pub weakened: Vec<Capability>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    store: Spanned<String>,
+    #[serde(default)]
+    layer: Vec<Spanned<Setting>>,
+}
+
+impl Stack {
+    /// The stack that a path ending in `.toml` names, or the bare store that any other URL names.
+    ///
+    /// # Errors
+    /// As [`load`](Stack::load).
+    pub fn of(url: &str) -> Result<Self> {
+        if is_file(url) { Self::load(url) } else { Ok(Self { store: url.to_owned(), layers: Vec::new() }) }
+    }
+
+    /// Reads a stack from a file.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) for a file that cannot be read, and as [`parse`](Stack::parse), with the path.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let text = std::fs::read_to_string(path).map_err(|source| {
+            let message = format!("the stack {} cannot be read: {source}; check the path", path.display());
+            Error::invalid(message).because(source)
+        })?;
+        Self::parse(&text).map_err(|error| Error::invalid(format!("{}: {}", path.display(), error.message())))
+    }
+
+    /// Reads a stack from text.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid), with line and reason, for text that is no TOML, for settings that are not known or have
+    /// no meaning, and for layers in an order that cannot be meant.
+    pub fn parse(text: &str) -> Result<Self> {
+        let file: File = toml::from_str(text).map_err(|error| {
+            let message = error.message().lines().collect::<Vec<_>>().join(", ");
+            match error.span() {
+                Some(span) => at(line(text, span.start), message),
+                None => Error::invalid(message),
+            }
+        })?;
+        let store_line = line(text, file.store.span().start);
+        let store = file.store.into_inner();
+        if store.is_empty() || is_file(&store) {
+            let message = "store is the URL of a store, such as \"fs:/var/lib/app\" or \"s3://bucket\"";
+            return Err(at(store_line, message.into()));
+        }
+        let place = |layer: Spanned<Setting>| (line(text, layer.span().start), layer.into_inner());
+        let layers: Vec<_> = file.layer.into_iter().map(place).collect();
+        order::check(&layers)?;
+        Ok(Self { store, layers })
+    }
+
+    /// Opens the store and builds the layers.
+    ///
+    /// # Errors
+    /// As [`open`](crate::open); [`Invalid`](ErrorKind::Invalid), with the line, for settings that a layer does not take.
+    pub async fn open(&self) -> Result<OpenStack> {
+        self.build(crate::url::open_url(&self.store, true).await?)
+    }
+
+    /// As [`open`](Stack::open), of a store that exists.
+    ///
+    /// # Errors
+    /// As [`open_existing`](crate::open_existing) and [`open`](Stack::open).
+    pub async fn open_existing(&self) -> Result<OpenStack> {
+        self.build(crate::url::open_url(&self.store, false).await?)
+    }
+
+    fn build(&self, mut store: Store) -> Result<OpenStack> {
+        let mut below = store.capabilities();
+        let bottom = Level { name: store.to_string(), capabilities: below, weakened: Vec::new() };
+        let mut levels = vec![bottom];
+        for (line, setting) in &self.layers {
+            store = setting.wrap(store).map_err(|error| at(*line, error.message().to_owned()))?;
+            let capabilities = store.capabilities();
+            let weakened = below.iter().filter(|held| !capabilities.supports(*held)).collect();
+            levels.push(Level { name: setting.name().to_owned(), capabilities, weakened });
+            below = capabilities;
+        }
+        Ok(OpenStack { store, levels })
+    }
+}
+
+/// Whether a store is named by a file that describes a stack.
+fn is_file(url: &str) -> bool {
+    !url.contains(':') && Path::new(url).extension().is_some_and(|extension| extension == "toml")
+}
+
+fn line(text: &str, offset: usize) -> usize {
+    text[..offset.min(text.len())].matches('\n').count() + 1
+}
+
+fn at(line: usize, message: String) -> Error {
+    Error::new(ErrorKind::Invalid, format!("line {line}: {message}"))
+}

@@ -1,0 +1,280 @@
+//! What stands in the file, layer by layer.
+
+use std::time::Duration;
+
+use leasehold_core::{Error, Result, Store};
+use leasehold_layers::{Batch, Cache, Faults, Limit, Meter, Namespace, ReadOnly, Retry, Timeout, Trace};
+use serde::{Deserialize, Deserializer, de};
+
+use crate::units;
+
+/// A layer with its settings.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Setting {
+    Batch(BatchSettings),
+    Cache(CacheSettings),
+    Faults(FaultsSettings),
+    Limit(LimitSettings),
+    Meter(MeterSettings),
+    Namespace(NamespaceSettings),
+    ReadOnly(ReadOnlySettings),
+    Retry(RetrySettings),
+    Timeout(TimeoutSettings),
+    Trace(TraceSettings),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum BatchMode {
+    GroupCommit,
+    WriteBehind,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct BatchSettings {
+    pub(super) mode: BatchMode,
+    wait: Option<Time>,
+    entries_max: Option<usize>,
+    bytes_max: Option<Size>,
+    coalesce: Option<bool>,
+    pending_entries_max: Option<usize>,
+    pending_bytes_max: Option<Size>,
+    #[serde(default)]
+    intervals: Vec<Interval>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Interval {
+    keys: String,
+    interval: Time,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum CacheMode {
+    Revalidate,
+    BoundedStaleness,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct CacheSettings {
+    mode: CacheMode,
+    room: Size,
+    age: Option<Time>,
+    value_bytes_max: Option<Size>,
+    time_to_idle: Option<Time>,
+    absent_for: Option<Time>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct FaultsSettings {
+    #[serde(default)]
+    seed: u64,
+    #[serde(default)]
+    before: f64,
+    #[serde(default)]
+    after: f64,
+    #[serde(default)]
+    ghost: f64,
+    #[serde(default)]
+    truncate: f64,
+    #[serde(default)]
+    disorder: f64,
+    #[serde(default)]
+    delay: f64,
+    delay_max: Option<Time>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct LimitSettings {
+    at_once: Option<usize>,
+    per_second: Option<u32>,
+    burst: Option<u32>,
+    wait_max: Option<Time>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MeterSettings {
+    store: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NamespaceSettings {
+    name: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReadOnlySettings {}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct RetrySettings {
+    attempts_max: Option<u32>,
+    first_wait: Option<Time>,
+    longest_wait: Option<Time>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TimeoutSettings {
+    after: Time,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TraceSettings {
+    keys: Option<bool>,
+}
+
+/// A duration, written as text.
+#[derive(Clone, Copy, Debug)]
+struct Time(Duration);
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        units::duration(&text).map(Self).map_err(|error| de::Error::custom(error.message()))
+    }
+}
+
+/// A number of bytes, written as text.
+#[derive(Clone, Copy, Debug)]
+struct Size(u64);
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        units::bytes(&text).map(Self).map_err(|error| de::Error::custom(error.message()))
+    }
+}
+
+/// The same builder with a setting, if there is one.
+fn set<B, T>(builder: B, value: Option<T>, with: impl FnOnce(B, T) -> B) -> B {
+    match value {
+        Some(value) => with(builder, value),
+        None => builder,
+    }
+}
+
+impl Setting {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Batch(_) => "batch",
+            Self::Cache(_) => "cache",
+            Self::Faults(_) => "faults",
+            Self::Limit(_) => "limit",
+            Self::Meter(_) => "meter",
+            Self::Namespace(_) => "namespace",
+            Self::ReadOnly(_) => "read-only",
+            Self::Retry(_) => "retry",
+            Self::Timeout(_) => "timeout",
+            Self::Trace(_) => "trace",
+        }
+    }
+
+    /// The store with this layer around it.
+    pub(super) fn wrap(&self, store: Store) -> Result<Store> {
+        Ok(match self {
+            Self::Batch(settings) => store.layer(settings.layer()?),
+            Self::Cache(settings) => store.layer(settings.layer()?),
+            Self::Faults(settings) => store.layer(settings.layer()?),
+            Self::Limit(settings) => store.layer(settings.layer()),
+            Self::Meter(settings) => store.layer(Meter::published(&settings.store)),
+            Self::Namespace(settings) => store.layer(Namespace::new(settings.name.as_str())?),
+            Self::ReadOnly(_) => store.layer(ReadOnly),
+            Self::Retry(settings) => store.layer(settings.layer()),
+            Self::Timeout(settings) => store.layer(Timeout::after(settings.after.0)),
+            Self::Trace(settings) => {
+                let trace = Trace::new();
+                store.layer(if settings.keys == Some(false) { trace.without_keys() } else { trace })
+            }
+        })
+    }
+}
+
+impl BatchSettings {
+    fn layer(&self) -> Result<Batch> {
+        let batch = match self.mode {
+            BatchMode::GroupCommit => Batch::group_commit(),
+            BatchMode::WriteBehind => Batch::write_behind(),
+        };
+        let batch = set(batch, self.wait, |batch, Time(wait)| batch.wait(wait));
+        let batch = set(batch, self.entries_max, Batch::entries_max);
+        let batch = set(batch, self.bytes_max, |batch, Size(bytes)| batch.bytes_max(bytes));
+        let batch = set(batch, self.coalesce, Batch::coalesce);
+        let batch = match (self.pending_entries_max, self.pending_bytes_max) {
+            (None, None) => batch,
+            (Some(entries), Some(Size(bytes))) => batch.pending_max(entries, bytes),
+            _ => {
+                let message = "pending-entries-max and pending-bytes-max are given together, or neither is";
+                return Err(Error::invalid(message));
+            }
+        };
+        self.intervals
+            .iter()
+            .try_fold(batch, |batch, Interval { keys, interval }| batch.interval(keys, interval.0))
+    }
+}
+
+impl CacheSettings {
+    fn layer(&self) -> Result<Cache> {
+        let Size(room) = self.room;
+        let cache = match (self.mode, self.age) {
+            (CacheMode::Revalidate, None) => Cache::revalidate(room),
+            (CacheMode::BoundedStaleness, Some(Time(age))) => Cache::bounded_staleness(room, age),
+            (CacheMode::Revalidate, Some(_)) => {
+                let message =
+                    "age is the bound of mode \"bounded-staleness\"; \"revalidate\" asks every time";
+                return Err(Error::invalid(message));
+            }
+            (CacheMode::BoundedStaleness, None) => {
+                let message = "mode \"bounded-staleness\" needs its bound, for example age = \"5s\"";
+                return Err(Error::invalid(message));
+            }
+        };
+        let cache = set(cache, self.value_bytes_max, |cache, Size(bytes)| cache.value_bytes_max(bytes));
+        let cache = set(cache, self.time_to_idle, |cache, Time(idle)| cache.time_to_idle(idle));
+        Ok(set(cache, self.absent_for, |cache, Time(age)| cache.absent_for(age)))
+    }
+}
+
+impl FaultsSettings {
+    fn layer(&self) -> Result<Faults> {
+        let Self { seed, before, after, ghost, truncate, disorder, delay, delay_max } = *self;
+        let shares = [before, after, ghost, truncate, disorder, delay];
+        if shares.iter().any(|share| !(0.0..=1.0).contains(share)) || shares.iter().sum::<f64>() > 1.0 {
+            let message = "faults have shares from 0 to 1, which together are at most 1";
+            return Err(Error::invalid(message));
+        }
+        let longest = delay_max.map_or(Duration::from_millis(100), |Time(longest)| longest);
+        let faults = Faults::seeded(seed).before(before).after(after).ghost(ghost);
+        Ok(faults.truncate(truncate).disorder(disorder).delay(delay, longest))
+    }
+}
+
+impl LimitSettings {
+    fn layer(&self) -> Limit {
+        let limit = set(Limit::new(), self.at_once, Limit::at_once);
+        let limit =
+            set(limit, self.per_second, |limit, calls| limit.per_second(calls, self.burst.unwrap_or(1)));
+        set(limit, self.wait_max, |limit, Time(wait)| limit.wait_max(wait))
+    }
+}
+
+impl RetrySettings {
+    fn layer(&self) -> Retry {
+        let retry = set(Retry::new(), self.attempts_max, Retry::attempts_max);
+        let first = self.first_wait.map_or(Duration::from_millis(50), |Time(wait)| wait);
+        let longest = self.longest_wait.map_or(Duration::from_secs(5), |Time(wait)| wait);
+        retry.waits(first, longest)
+    }
+}
