@@ -106,6 +106,21 @@ impl Subject {
         })
     }
 
+    /// The same with one handle for everybody: for layers that keep their promises only to those who share them.
+    #[must_use]
+    pub fn with_one_handle(self) -> Self {
+        let prepare = self.prepare;
+        Self::new(format!("{}, one handle", self.name), move || {
+            let prepared = prepare();
+            async move {
+                let fixture = prepared.await?;
+                let store = fixture.open().await?;
+                let open: Open = Arc::new(move || Box::pin(std::future::ready(Ok(store.clone()))));
+                Ok(Fixture { open, ..fixture })
+            }
+        })
+    }
+
     /// The same inside a namespace.
     ///
     /// # Errors

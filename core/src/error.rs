@@ -129,6 +129,13 @@ impl Error {
         self
     }
 
+    /// Replaces the operation, for layers that send one call as another on the way down.
+    #[must_use]
+    pub fn asked_as(mut self, operation: &'static str) -> Self {
+        self.0.operation = Some(operation);
+        self
+    }
+
     /// Adds the store, unless it is set already.
     #[must_use]
     pub fn at(mut self, store: &(impl fmt::Display + ?Sized)) -> Self {

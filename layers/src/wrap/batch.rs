@@ -31,7 +31,7 @@ const FLIGHTS_MAX: usize = 4;
 /// **[Write-behind](Batch::write_behind)**: the caller is told at once, and the write is sent later. Reads through this handle see
 /// what is pending; others do not, and a crash loses it: [`Linearizable`](leasehold_core::Capability::Linearizable) and
 /// [`Durable`](leasehold_core::Capability::Durable) are not claimed. Past 10,000 entries or 64 MiB that wait, callers wait too.
-/// Failures go to [`on_error`](Batch::on_error) and come back from the next [`flush`](Batch::flush); there is nobody else to tell,
+/// Failures, also what only the store below can know, such as a key that it does not take, go to [`on_error`](Batch::on_error) and come back from the next [`flush`](Batch::flush); there is nobody else to tell,
 /// so place a [`Retry`](crate::Retry) below. Writes with a condition, increments, streams and explicit batches wait until what
 /// was written to their keys before is stored, and are then sent and answered themselves.
 ///

@@ -33,10 +33,11 @@ impl Grouped {
         let hold = self.intervals.of(key).unwrap_or_default();
         let told =
             self.courier.submit(key, change, hold, |_| ()).map_err(|error| error.on(operation, key))?;
-        told.await.unwrap_or_else(|_| {
+        let told = told.await.unwrap_or_else(|_| {
             let message = "the runtime ended before the write did";
             Err(Error::new(ErrorKind::Unavailable, message).on(operation, key).at(self).indeterminate())
-        })
+        });
+        told.map_err(|error| error.asked_as(operation))
     }
 
     /// Lets what was written to these keys before go first.
