@@ -50,6 +50,8 @@
 //! A value is visible from its rename and durable a moment later, when it is acknowledged.
 
 mod attributes;
+mod batch;
+mod bulk;
 mod calls;
 mod fault;
 mod hop;
@@ -65,6 +67,7 @@ mod stage;
 mod stamp;
 mod store;
 mod sync;
+mod together;
 mod write;
 
 pub use open::Open;
