@@ -20,16 +20,25 @@ impl Mounted {
     /// An ext4 filesystem with blocks of this size, in a file.
     pub(crate) fn ext4(block_bytes: u32) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
-        let image = directory.path().join("image");
-        File::create(&image).unwrap().set_len(16 << 20).unwrap();
+        let image = Self::image(directory.path(), 16 << 20, block_bytes)?;
+        Self::mount(&["-o", "loop", &image], Some(directory))
+    }
+
+    /// An ext4 filesystem of `bytes` bytes in a file in `directory`, which may have less room.
+    pub(crate) fn ext4_in(directory: &Path, bytes: u64, block_bytes: u32) -> Option<Self> {
+        Self::mount(&["-o", "loop", &Self::image(directory, bytes, block_bytes)?], None)
+    }
+
+    fn image(directory: &Path, bytes: u64, block_bytes: u32) -> Option<String> {
+        let image = directory.join("image");
+        File::create(&image).unwrap().set_len(bytes).unwrap();
         let made =
             Command::new("mkfs.ext4").args(["-q", "-b", &block_bytes.to_string()]).arg(&image).output();
         if !made.is_ok_and(|output| output.status.success()) {
             eprintln!("NOTICE: there is no mkfs.ext4 here; its test is not run");
             return None;
         }
-        let image = image.to_str().unwrap().to_owned();
-        Self::mount(&["-o", "loop", &image], Some(directory))
+        Some(image.to_str().unwrap().to_owned())
     }
 
     fn mount(arguments: &[&str], image: Option<TempDir>) -> Option<Self> {
