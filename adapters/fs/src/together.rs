@@ -24,7 +24,7 @@ pub(crate) enum Together {
 /// Makes files durable that were written and stamped after the first of them was opened.
 pub(crate) fn sync(files: &[&Staged]) -> Together {
     if files.len() >= FILES_MIN
-        && let Some(whole) = files.first().and_then(|first| whole::sync(first))
+        && let Some(whole) = whole::sync(files)
     {
         return if whole.is_ok() { Together::Synced } else { Together::Failed };
     }
@@ -42,20 +42,20 @@ mod whole {
 
     use crate::stage::Staged;
 
-    /// The most that may wait to be written, by anybody, for a sync of all of it: some tens of milliseconds of work for a
-    /// slow disk.
-    const DIRTY_KIB_MAX: u64 = 32 << 10;
+    /// The most that may wait to be written, by anybody, for each file that a sync of all of it saves a flush: about what a
+    /// disk writes meanwhile. Others that write all the time would otherwise hold up every batch.
+    const DIRTY_KIB_PER_FILE: u64 = 64;
     /// The first Linux whose `syncfs` reports what files, metadata and journal failed with. From 5.8 it reports files.
     const LINUX_MIN: (u32, u32) = (5, 17);
     /// Filesystems that write themselves, and for which all at once is less than one after the other: ext2 to ext4, XFS.
     /// Stacked ones report no error of those below; those that copy on write have a shorter way for one file.
     const TRUSTED: [u64; 2] = [0xef53, 0x5846_5342];
 
-    /// Syncs the filesystem that `first` is in; `None` where that is not to be trusted, or would be too much.
-    pub(super) fn sync(first: &Staged) -> Option<Result<(), Errno>> {
+    /// Syncs the filesystem that the files are in; `None` where that is not to be trusted, or would be too much.
+    pub(super) fn sync(files: &[&Staged]) -> Option<Result<(), Errno>> {
         // Errors are told once to everyone who opened a file before they happened. This one nobody else asks through.
-        let file = first.fd();
-        (is_reported() && is_trusted(file) && is_little()).then(|| fs::syncfs(file))
+        let file = files.first()?.fd();
+        (is_reported() && is_trusted(file) && is_little(files.len())).then(|| fs::syncfs(file))
     }
 
     fn is_reported() -> bool {
@@ -69,9 +69,9 @@ mod whole {
         fs::fstatfs(file).is_ok_and(|stat| TRUSTED.contains(&(stat.f_type as u64)))
     }
 
-    fn is_little() -> bool {
-        read_to_string("/proc/meminfo")
-            .is_ok_and(|text| dirty_kib(&text).is_some_and(|dirty| dirty < DIRTY_KIB_MAX))
+    fn is_little(files: usize) -> bool {
+        let dirty = read_to_string("/proc/meminfo").ok().and_then(|text| dirty_kib(&text));
+        dirty.is_some_and(|dirty| dirty <= files as u64 * DIRTY_KIB_PER_FILE)
     }
 
     fn version(release: &str) -> Option<(u32, u32)> {
@@ -116,7 +116,7 @@ mod whole {
 
     use crate::stage::Staged;
 
-    pub(super) fn sync(_first: &Staged) -> Option<Result<(), Errno>> {
+    pub(super) fn sync(_files: &[&Staged]) -> Option<Result<(), Errno>> {
         None
     }
 }
