@@ -306,8 +306,7 @@ fn put_batches(runtime: &Runtime, at: &Path, replaces: bool) -> bool {
                 fs::rename(&temporary, raw.path().join(name(n))).unwrap();
             }
         })
-        .floor("leasehold, one by one", Measure::Cpu, 0.5)
-        .floor("leasehold, one by one", Measure::Rate, if replaces { 1.0 } else { 2.0 })
+        .floor("leasehold, one by one", Measure::Cpu, if replaces { 1.0 } else { 0.5 })
         .run()
 }
 

@@ -16,6 +16,9 @@ use crate::{
 /// How often an entry whose lock somebody holds is tried before it is left to those that wait.
 const TRIES: usize = 2;
 
+/// How many files are synced at once, where each is synced by itself.
+const SYNCS_MAX: usize = 16;
+
 /// A write that can be done together with others.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
@@ -110,12 +113,14 @@ impl Bulk<'_> {
         if together == Together::Synced {
             return;
         }
-        for (index, mut stamped) in std::mem::take(&mut self.ready) {
-            let synced = match &mut stamped {
-                Some(stamped) if together == Together::Failed => self.inner.seal_again(stamped),
-                Some(stamped) => self.inner.sync(stamped),
-                None => Ok(()),
-            };
+        let inner = self.inner;
+        let sync = |stamped: &mut Stamped| match together {
+            Together::Failed => inner.seal_again(stamped),
+            _ => inner.sync(stamped),
+        };
+        let mut ready = std::mem::take(&mut self.ready);
+        let synced = side_by_side(&mut ready, |(_, stamped)| stamped.as_mut().map_or(Ok(()), sync));
+        for ((index, stamped), synced) in ready.into_iter().zip(synced) {
             match synced {
                 Ok(()) => self.ready.push((index, stamped)),
                 Err(error) => self.results[index] = Some(Err(error)),
@@ -178,4 +183,20 @@ impl Bulk<'_> {
             }
         }
     }
+}
+
+/// Does what waits for the device to many at once. Returns what it came to for each, in order.
+fn side_by_side<T: Send>(all: &mut [T], work: impl Fn(&mut T) -> Result<()> + Sync) -> Vec<Result<()>> {
+    let share = all.len().div_ceil(SYNCS_MAX).max(1);
+    let work = &work;
+    std::thread::scope(|scope| {
+        let (first, others) = all.split_at_mut(share.min(all.len()));
+        let others: Vec<_> = others
+            .chunks_mut(share)
+            .map(|share| scope.spawn(move || share.iter_mut().map(work).collect::<Vec<_>>()))
+            .collect();
+        let first: Vec<_> = first.iter_mut().map(work).collect();
+        let others = others.into_iter().flat_map(|done| done.join().expect("a sync does not panic"));
+        first.into_iter().chain(others).collect()
+    })
 }

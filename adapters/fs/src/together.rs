@@ -55,7 +55,7 @@ mod whole {
     pub(super) fn sync(files: &[&Staged]) -> Option<Result<(), Errno>> {
         // Errors are told once to everyone who opened a file before they happened. This one nobody else asks through.
         let file = files.first()?.fd();
-        (is_reported() && is_trusted(file) && is_little(files.len())).then(|| fs::syncfs(file))
+        (is_reported() && is_trusted(file) && is_little(files)).then(|| fs::syncfs(file))
     }
 
     fn is_reported() -> bool {
@@ -69,9 +69,11 @@ mod whole {
         fs::fstatfs(file).is_ok_and(|stat| TRUSTED.contains(&(stat.f_type as u64)))
     }
 
-    fn is_little(files: usize) -> bool {
+    /// Whether little but the files themselves would be written.
+    fn is_little(files: &[&Staged]) -> bool {
+        let allowed: u64 = files.iter().map(|file| DIRTY_KIB_PER_FILE + file.size().div_ceil(1024)).sum();
         let dirty = read_to_string("/proc/meminfo").ok().and_then(|text| dirty_kib(&text));
-        dirty.is_some_and(|dirty| dirty <= files as u64 * DIRTY_KIB_PER_FILE)
+        dirty.is_some_and(|dirty| dirty <= allowed)
     }
 
     fn version(release: &str) -> Option<(u32, u32)> {
