@@ -1,6 +1,6 @@
 //! A directory as a store, beside the system calls alone and beside its neighbours.
 //!
-//! `cargo bench -p leasehold-benches --bench directory [get|put|durable|cas|list|layer]`. Overheads are measured in
+//! `cargo bench -p leasehold-benches --bench directory [get|put|durable|batch|cas|list|layer]`. Overheads are measured in
 //! memory (`MEMORY`, by default `/dev/shm`), durability on a disk (`DISK`, by default the target directory's).
 
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
@@ -46,6 +46,11 @@ fn main() {
     }
     if runs("durable") {
         all &= put_durable(&runtime, &disk);
+    }
+    if runs("batch") {
+        for replaces in [true, false] {
+            all &= put_batches(&runtime, &disk, replaces);
+        }
     }
     if runs("cas") {
         all &= compare_and_swap(&runtime, &memory);
@@ -243,6 +248,65 @@ fn put_durable(runtime: &Runtime, at: &Path) -> bool {
             });
         })
         .floor("raw sync + rename + sync, threads", Measure::Rate, 1.5)
+        .run()
+}
+
+/// Small durable puts one by one and in batches, over values that are there or under keys of their own.
+fn put_batches(runtime: &Runtime, at: &Path, replaces: bool) -> bool {
+    const OPERATIONS: usize = 2_000;
+    const TASKS: usize = 64;
+    let value = Bytes::from(vec![7; 128]);
+    let unused = Arc::new(AtomicUsize::new(0));
+    let name = move |n: usize| {
+        let number = if replaces { n % OPERATIONS } else { unused.fetch_add(1, Ordering::Relaxed) };
+        format!("value-{number:06}")
+    };
+    let what = if replaces { "over values" } else { "new keys" };
+    let (alone, small, large, raw) = (directory(at), directory(at), directory(at), directory(at));
+    let in_batches = |root: &TempDir, size: usize| {
+        let store = open(runtime, root.path(), true);
+        let (name, value) = (name.clone(), value.clone());
+        move |operations: usize, _| {
+            for start in (0..operations).step_by(size) {
+                let values = (start..operations.min(start + size)).map(|n| (name(n), value.clone()));
+                let written = runtime.block_on(store.put_many(values));
+                assert!(written.iter().all(Result::is_ok));
+            }
+        }
+    };
+    let store = open(runtime, alone.path(), true);
+    Contest::new(format!("put 128 B, durable, disk, {what}"), OPERATIONS, TASKS)
+        .enter("leasehold, batches of 1,000", in_batches(&large, 1_000))
+        .enter("leasehold, batches of 64", in_batches(&small, 64))
+        .enter("leasehold, one by one", |operations, tasks| {
+            in_tasks(runtime, operations, tasks, |share| {
+                let (store, name, value) = (store.clone(), name.clone(), value.clone());
+                async move {
+                    for n in share {
+                        drop(store.put(name(n), value.clone()).await.unwrap());
+                    }
+                }
+            });
+        })
+        .enter("raw sync + rename + sync, threads", |operations, tasks| {
+            let parent = fs::File::open(raw.path()).unwrap();
+            on_threads(operations, tasks, |n| {
+                let temporary = raw.path().join(format!(".temporary-{n}"));
+                let mut file = fs::File::create(&temporary).unwrap();
+                std::io::Write::write_all(&mut file, &value).unwrap();
+                file.sync_all().unwrap();
+                fs::rename(&temporary, raw.path().join(name(n))).unwrap();
+                parent.sync_all().unwrap();
+            });
+        })
+        .enter("raw, not synced, one thread", |operations, _| {
+            for n in 0..operations {
+                let temporary = raw.path().join(format!(".temporary-{n}"));
+                fs::write(&temporary, &value).unwrap();
+                fs::rename(&temporary, raw.path().join(name(n))).unwrap();
+            }
+        })
+        .floor("leasehold, one by one", Measure::Cpu, if replaces { 1.0 } else { 0.5 })
         .run()
 }
 

@@ -40,6 +40,12 @@ pub(crate) fn from_publishing(errno: Errno) -> Error {
     }
 }
 
+/// The same error once more, for another entry that it befell.
+pub(crate) fn again(error: &Error) -> Error {
+    let again = Error::new(error.kind(), error.message()).retryable(error.is_retryable());
+    if error.is_indeterminate() { again.indeterminate() } else { again }
+}
+
 /// The store's own directory has gone while it was open.
 pub(crate) fn removed() -> Error {
     Error::new(

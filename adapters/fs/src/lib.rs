@@ -31,6 +31,7 @@
 //! | put if absent | the same without the lock; it looks before it stages and once it has (`openat2`, `fstat`), so a lost race costs no sync |
 //! | delete | `flock`, `fstat`, `stat`, `unlink`, unlock; `utimensat` on the lock file; durable: a shared `fsync` of the directory, also when there was nothing |
 //! | with attributes | put: an `fsetxattr` more; get and head: one change of thread and an `fgetxattr`, head also another `openat2`, `fstat`, `close` |
+//! | batch | gets, streams and values above 1 MiB, and all on their keys, as alone. Other puts and deletes: one change of thread for up to 256 of them or 8 MiB; each as alone, but without its syncs; durable: together one `syncfs`, where that can be trusted and little else waits to be written, otherwise an `fadvise` and an `fsync` for each file; then one shared `fsync` of each directory. What somebody's lock holds up is done once more, alone |
 //! | increment | as put, and a read; durable: the `fsync` is under the lock |
 //! | list | `getdents` for each directory, `stat` for each entry |
 //!
@@ -50,6 +51,8 @@
 //! A value is visible from its rename and durable a moment later, when it is acknowledged.
 
 mod attributes;
+mod batch;
+mod bulk;
 mod calls;
 mod fault;
 mod hop;
@@ -65,6 +68,7 @@ mod stage;
 mod stamp;
 mod store;
 mod sync;
+mod together;
 mod write;
 
 pub use open::Open;

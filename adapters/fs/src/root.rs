@@ -243,6 +243,11 @@ impl Root {
 #[cfg(target_os = "linux")]
 const RESOLVE: fs::ResolveFlags = fs::ResolveFlags::BENEATH.union(fs::ResolveFlags::NO_SYMLINKS);
 
+/// The directory above the one at `path`; empty for the root.
+pub(crate) fn above(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(above, _)| above)
+}
+
 /// Reads up to `size` bytes at `offset`; fewer only at the end of the file.
 pub(crate) fn read_at(file: BorrowedFd<'_>, offset: u64, size: usize) -> Result<Vec<u8>, Errno> {
     let mut bytes = Vec::with_capacity(size);

@@ -3,6 +3,8 @@
 //! Every open handle has an area of its own under `.leasehold/stage`, with a lock beside it that the kernel frees
 //! when its process dies. Who opens the store later removes the areas whose lock is free.
 
+#[cfg(target_os = "linux")]
+use std::{num::NonZeroU64, os::fd::BorrowedFd};
 use std::{
     os::fd::{AsFd, OwnedFd},
     sync::{
@@ -177,6 +179,24 @@ impl Staged {
         fs::futimens(&self.file, &times(nanos)).map_err(from_errno)?;
         fs::fstat(&self.file).map(|stat| Stamp::of(&stat)).map_err(from_errno)
     }
+
+    /// The open file.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Sends the first page of what was written to the device, without waiting for it; only a hint.
+    ///
+    /// Linux begins to write what is said not to be needed any more; of a page of which only a part is, it forgets nothing.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn send(&self) {
+        let _ = fs::fadvise(&self.file, 0, NonZeroU64::new(1), fs::Advice::DontNeed);
+    }
+
+    /// Sends the first page of what was written to the device, without waiting for it; only a hint.
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn send(&self) {}
 
     /// Makes what was written, and its version, survive a loss of power.
     pub(crate) fn sync(&self) -> Result<()> {

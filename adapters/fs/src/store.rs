@@ -6,7 +6,7 @@ use futures_util::stream::{BoxStream, StreamExt};
 use leasehold_core::{
     BatchOptions, Body, Bytes, Capabilities, Capability, DeleteOptions, Entry, Environment, Error,
     GetOptions, Key, Limits, ListOptions, Lookup, Metadata, Operation, Outcome, Precondition, PutOptions,
-    Result, StorageAdapter, Version, async_trait, batch_by_key, check_size,
+    Result, StorageAdapter, Version, async_trait, check_size,
 };
 use parking_lot::Mutex;
 
@@ -19,11 +19,9 @@ use crate::{
     root::Root,
     stage::Area,
     sync::Syncs,
-    write::INLINE_BYTES_MAX,
+    write::{INLINE_BYTES_MAX, Stamped},
 };
 
-/// How many keys of a batch are worked on at once.
-const BATCH_KEYS_MAX: usize = 16;
 /// How much of a streamed body is gathered before it is written.
 const GATHER_BYTES: usize = 1 << 20;
 
@@ -45,6 +43,13 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
+    /// Stages and stamps a value that is at hand, if it may be written at all.
+    pub(crate) fn stage_checked(&self, key: &Key, bytes: &[u8], options: &PutOptions) -> Result<Stamped> {
+        self.check_attributes(options)?;
+        self.check_size(bytes.len() as u64)?;
+        self.stamp(key, self.stage_whole(key, bytes, options)?, &options.precondition)
+    }
+
     fn check_attributes(&self, options: &PutOptions) -> Result<()> {
         if options.attributes.is_empty() || self.root.keeps_attributes {
             return Ok(());
@@ -64,7 +69,7 @@ impl Inner {
 }
 
 impl Fs {
-    fn told<'a>(&'a self, operation: &'static str, key: &'a Key) -> impl Fn(Error) -> Error + 'a {
+    pub(crate) fn told<'a>(&'a self, operation: &'static str, key: &'a Key) -> impl Fn(Error) -> Error + 'a {
         move |error| error.on(operation, key).at(self)
     }
 
@@ -158,8 +163,7 @@ impl StorageAdapter for Fs {
             .with(Capability::ConditionalPut)
             .with(Capability::ConditionalDelete)
             .with(Capability::UniqueVersions);
-        // What is kept in memory does not survive a loss of power, whatever is synced.
-        if self.0.durable && !self.0.root.in_memory {
+        if self.0.is_durable() {
             capabilities = capabilities.with(Capability::Durable);
         }
         if self.0.root.keeps_attributes {
@@ -209,7 +213,7 @@ impl StorageAdapter for Fs {
     }
 
     async fn batch(&self, operations: Vec<Operation>, options: BatchOptions) -> Vec<Result<Outcome>> {
-        batch_by_key(self, operations, options, BATCH_KEYS_MAX).await
+        self.batch_in_bulk(operations, options).await
     }
 
     async fn flush(&self) -> Result<()> {

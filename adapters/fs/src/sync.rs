@@ -2,27 +2,23 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::BorrowedFd,
     sync::Arc,
 };
 
-use leasehold_core::Result;
 use parking_lot::{Condvar, Mutex};
 use rustix::{
     fs::{self, AtFlags, StatxFlags},
     io::Errno,
 };
 
-use crate::{
-    fault::from_errno,
-    root::{DIRECTORY, Root},
-};
+use crate::root::{DIRECTORY, Root, above};
 
 /// How many directories are remembered as known to be durable themselves.
 const KNOWN_MAX: usize = 16_384;
 
 /// A directory, told from a later one at the same path or with the same inode.
-type Identity = (u64, u64);
+pub(crate) type Identity = (u64, u64);
 
 #[derive(Debug, Default)]
 pub(crate) struct Syncs {
@@ -50,8 +46,8 @@ impl Syncs {
     /// Makes the names in `directory`, and the directory itself with all above it, survive a loss of power.
     ///
     /// What was renamed into it before the call is covered. `path` is its place below the root.
-    pub(crate) fn sync(&self, root: &Root, directory: BorrowedFd<'_>, path: &str) -> Result<()> {
-        let identity = identity(directory).map_err(from_errno)?;
+    pub(crate) fn sync(&self, root: &Root, directory: BorrowedFd<'_>, path: &str) -> Result<(), Errno> {
+        let identity = identity(directory)?;
         let group = self.groups.lock().entry(identity).or_default().clone();
         let synced = group.sync(directory);
         let mut groups = self.groups.lock();
@@ -60,20 +56,8 @@ impl Syncs {
             groups.remove(&identity);
         }
         drop(groups);
-        synced.map_err(from_errno)?;
-        self.sync_ancestors(root, identity, path).map_err(from_errno)
-    }
-
-    /// Makes it survive a loss of power that `path` is not there: whoever removed it may not have synced that yet.
-    pub(crate) fn sync_absence(&self, root: &Root, mut path: &str) -> Result<()> {
-        while !path.is_empty() {
-            match root.open_beneath(path, DIRECTORY) {
-                Ok(directory) => return self.sync(root, directory.as_fd(), path),
-                Err(Errno::NOENT) => path = parent(path),
-                Err(errno) => return Err(from_errno(errno)),
-            }
-        }
-        self.sync(root, root.fd(), path)
+        synced?;
+        self.sync_ancestors(root, identity, path)
     }
 
     /// Once for each directory: another process may have made it and not have synced it yet.
@@ -83,7 +67,7 @@ impl Syncs {
         }
         let mut whole = true;
         while !path.is_empty() {
-            path = parent(path);
+            path = above(path);
             if path.is_empty() {
                 fs::fsync(root.fd())?;
                 break;
@@ -105,10 +89,6 @@ impl Syncs {
         }
         Ok(())
     }
-}
-
-fn parent(path: &str) -> &str {
-    path.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
 impl Group {
@@ -143,7 +123,7 @@ impl Group {
 /// Inode and time of birth; on filesystems without the latter an inode may be taken for its predecessor, so the
 /// time of the last change stands in and the directory is only synced once more often.
 #[cfg(target_os = "linux")]
-fn identity(directory: BorrowedFd<'_>) -> Result<Identity, Errno> {
+pub(crate) fn identity(directory: BorrowedFd<'_>) -> Result<Identity, Errno> {
     let wanted = StatxFlags::INO | StatxFlags::BTIME | StatxFlags::CTIME;
     let stat = fs::statx(directory, "", AtFlags::EMPTY_PATH, wanted)?;
     let has_birth = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
@@ -152,7 +132,7 @@ fn identity(directory: BorrowedFd<'_>) -> Result<Identity, Errno> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn identity(directory: BorrowedFd<'_>) -> Result<Identity, Errno> {
+pub(crate) fn identity(directory: BorrowedFd<'_>) -> Result<Identity, Errno> {
     let stat = fs::fstat(directory)?;
     Ok((stat.st_ino as u64, stat.st_ctime as u64))
 }

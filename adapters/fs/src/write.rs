@@ -3,6 +3,9 @@
 //! A value that exists is replaced or removed only under its stripe's lock; a value that does not is created by a
 //! rename that refuses to replace, with or without the lock. So under the lock nothing changes what was looked at,
 //! except that something may come into being, and that the filesystem itself reports.
+//!
+//! A change of names comes back as what it [`Touched`]; only when that is settled may it be acknowledged. So one who
+//! writes many values can sync many files, and each directory once.
 
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -22,7 +25,7 @@ use crate::{
     locks::{Held, Patience},
     name::Place,
     read,
-    root::{DIRECTORY, RACES_MAX, check_regular, pruned_for_ever},
+    root::{DIRECTORY, RACES_MAX, above, check_regular, pruned_for_ever},
     stage::Staged,
     stamp::{Stamp, nanos},
     store::Inner,
@@ -34,13 +37,14 @@ pub(crate) const INLINE_BYTES_MAX: usize = 64 << 10;
 const RACES_UNLOCKED_MAX: usize = 3;
 
 /// A value's directory: the root, or one below it.
-enum Parent {
+#[derive(Debug)]
+pub(crate) enum Parent {
     Root,
     Below(OwnedFd),
 }
 
 impl Parent {
-    fn fd<'a>(&'a self, inner: &'a Inner) -> BorrowedFd<'a> {
+    pub(crate) fn fd<'a>(&'a self, inner: &'a Inner) -> BorrowedFd<'a> {
         match self {
             Self::Root => inner.root.fd(),
             Self::Below(directory) => directory.as_fd(),
@@ -48,10 +52,33 @@ impl Parent {
     }
 }
 
+/// A directory in which a name changed, or is missing, and that is not known to be durable yet.
+#[derive(Debug)]
+pub(crate) struct Touched {
+    pub(crate) parent: Parent,
+    /// Its place below the root.
+    pub(crate) path: String,
+    /// Whether it may be empty now, and be removed.
+    pub(crate) may_go: bool,
+}
+
+/// A value that is whole, where nobody looks yet, and has its version.
+#[derive(Debug)]
+pub(crate) struct Stamped {
+    pub(crate) staged: Staged,
+    stamp: Stamp,
+}
+
+impl Stamped {
+    pub(crate) fn version(&self) -> Version {
+        self.stamp.version()
+    }
+}
+
 /// What is to be published under the lock.
 enum Source<'a> {
     /// A value that was staged before the lock was taken.
-    Staged(Staged, Stamp),
+    Stamped(&'a mut Stamped),
     /// A value that depends on the one it replaces, and is staged under the lock, with its attributes.
     Made(&'a mut Make<'a>),
 }
@@ -65,21 +92,24 @@ impl Inner {
         &self,
         key: &Key,
         bytes: &Bytes,
-        PutOptions { precondition, attributes, .. }: &PutOptions,
+        options: &PutOptions,
         patience: Patience,
     ) -> Result<Option<Version>> {
+        let PutOptions { precondition, attributes, .. } = options;
         // What takes long is done before the lock is taken: a sync, or a large value.
-        let takes_long = (self.durable && !self.root.in_memory) || bytes.len() > INLINE_BYTES_MAX;
+        let takes_long = self.is_durable() || bytes.len() > INLINE_BYTES_MAX;
         if *precondition == Precondition::Absent || takes_long {
-            self.check_early(key, precondition)?;
-            let mut staged = self.stage(attributes)?;
-            staged.write(bytes)?;
-            return self.publish(key, staged, precondition, patience);
+            return self.publish(key, self.stage_whole(key, bytes, options)?, precondition, patience);
         }
         let place = self.layout.names.place(key);
         let mut make = |_: Option<&Stat>| Ok((bytes.clone(), attributes.clone()));
-        let written = self.replace(key, &place, Source::Made(&mut make), precondition, patience)?;
-        Ok(written.map(Stamp::version))
+        let Some((stamp, touched)) =
+            self.replace(key, &place, Source::Made(&mut make), precondition, patience)?
+        else {
+            return Ok(None);
+        };
+        self.settle(&touched)?;
+        Ok(Some(stamp.version()))
     }
 
     /// A new value in the making.
@@ -87,15 +117,33 @@ impl Inner {
         Staged::create(&self.area()?, attributes)
     }
 
+    /// A new value that is at hand, unless its precondition can be seen not to hold.
+    pub(crate) fn stage_whole(&self, key: &Key, bytes: &[u8], options: &PutOptions) -> Result<Staged> {
+        self.check_early(key, &options.precondition)?;
+        let mut staged = self.stage(&options.attributes)?;
+        staged.write(bytes)?;
+        Ok(staged)
+    }
+
     /// Makes a staged value the value of `key`, if the precondition holds.
     pub(crate) fn publish(
         &self,
         key: &Key,
-        mut staged: Staged,
+        staged: Staged,
         precondition: &Precondition,
         patience: Patience,
     ) -> Result<Option<Version>> {
-        let place = self.layout.names.place(key);
+        let mut stamped = self.stamp(key, staged, precondition)?;
+        self.sync(&stamped)?;
+        let Some(touched) = self.publish_stamped(key, &mut stamped, precondition, patience)? else {
+            return Ok(None);
+        };
+        self.settle(&touched)?;
+        Ok(Some(stamped.version()))
+    }
+
+    /// Gives a whole value a version that it can be published with.
+    pub(crate) fn stamp(&self, key: &Key, staged: Staged, precondition: &Precondition) -> Result<Stamped> {
         // The order matters to a create: the staged file has its inode. Whatever had the same inode before, under whatever
         // number, is gone by now, so once the key is seen to be absent the mark is above that number.
         self.check_early(key, precondition)?;
@@ -104,15 +152,24 @@ impl Inner {
             Precondition::Absent => self.locks.deleted_up_to(&self.root, key)?,
             Precondition::None => 0,
         };
-        let stamp = self.seal(&staged, after)?;
-        let written = if *precondition == Precondition::Absent {
-            let parent = self.create(&place, &mut staged)?;
-            self.sync_names(&parent, &place)?;
-            Some(stamp)
-        } else {
-            self.replace(key, &place, Source::Staged(staged, stamp), precondition, patience)?
-        };
-        Ok(written.map(Stamp::version))
+        let stamp = self.stamp_above(&staged, after)?;
+        Ok(Stamped { staged, stamp })
+    }
+
+    /// Makes a value that is durable itself the value of `key`. What it touched is still to be settled.
+    pub(crate) fn publish_stamped(
+        &self,
+        key: &Key,
+        stamped: &mut Stamped,
+        precondition: &Precondition,
+        patience: Patience,
+    ) -> Result<Option<Touched>> {
+        let place = self.layout.names.place(key);
+        if *precondition == Precondition::Absent {
+            return self.create(&place, &mut stamped.staged).map(Some);
+        }
+        let published = self.replace(key, &place, Source::Stamped(stamped), precondition, patience)?;
+        Ok(published.map(|(_, touched)| touched))
     }
 
     /// Adds to a decimal integer. `None`: it would have to wait, and the caller has no patience.
@@ -125,8 +182,13 @@ impl Inner {
             sum = add_to(number.as_deref(), delta)?;
             Ok((sum.to_string().into(), attributes.unwrap_or_default()))
         };
-        let written = self.replace(key, &place, Source::Made(&mut add), &Precondition::None, patience)?;
-        Ok(written.map(|_| sum))
+        let Some((_, touched)) =
+            self.replace(key, &place, Source::Made(&mut add), &Precondition::None, patience)?
+        else {
+            return Ok(None);
+        };
+        self.settle(&touched)?;
+        Ok(Some(sum))
     }
 
     /// Refuses a lost race before anything is staged. Only a hint: what counts is looked at under the lock.
@@ -145,38 +207,45 @@ impl Inner {
         precondition: &Precondition,
         patience: Patience,
     ) -> Result<Option<()>> {
+        let removed = self.remove(key, precondition, patience)?;
+        removed.map(|touched| self.settle(&touched)).transpose()
+    }
+
+    /// Removes a value. What that touched is still to be settled.
+    pub(crate) fn remove(
+        &self,
+        key: &Key,
+        precondition: &Precondition,
+        patience: Patience,
+    ) -> Result<Option<Touched>> {
         let place = self.layout.names.place(key);
-        let parent = {
-            let Some(held) = self.lock(key, patience)? else { return Ok(None) };
-            let parent = self.parent(&place)?;
-            let current = match &parent {
-                Some(parent) => current(parent.fd(self), place.file())?,
-                None => None,
-            };
-            check(precondition, current)?;
-            match (parent, current) {
-                (Some(parent), Some(current)) => {
-                    held.record_delete(current.nanos)?;
-                    fs::unlinkat(parent.fd(self), place.file(), AtFlags::empty()).map_err(from_publishing)?;
-                    parent
-                }
-                _ => {
-                    drop(held);
-                    return self.sync_absence(&place).map(Some);
-                }
-            }
+        let Some(held) = self.lock(key, patience)? else { return Ok(None) };
+        let Some(parent) = self.parent(&place)? else {
+            precondition.check(None)?;
+            drop(held);
+            return self.nearest(place.directory()).map(Some);
         };
-        self.sync_names(&parent, &place)?;
-        self.root.prune(place.directory());
-        Ok(Some(()))
+        let current = current(parent.fd(self), place.file())?;
+        check(precondition, current)?;
+        // Nothing there is touched as well: whoever removed it may not have synced that yet.
+        if let Some(current) = current {
+            held.record_delete(current.nanos)?;
+            fs::unlinkat(parent.fd(self), place.file(), AtFlags::empty()).map_err(from_publishing)?;
+        }
+        Ok(Some(Touched { parent, path: place.directory().to_owned(), may_go: current.is_some() }))
     }
 
     fn lock(&self, key: &Key, patience: Patience) -> Result<Option<Held<'_>>> {
         self.locks.lock(&self.root, key, patience, &*self.environment.clock)
     }
 
-    /// Gives the staged value a version above `after` and makes it durable.
-    fn seal(&self, staged: &Staged, after: u64) -> Result<Stamp> {
+    /// Whether what is acknowledged survives a loss of power: what is kept in memory does not, whatever is synced.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.durable && !self.root.in_memory
+    }
+
+    /// Gives a staged value a version above `after`.
+    fn stamp_above(&self, staged: &Staged, after: u64) -> Result<Stamp> {
         let stamp = staged.stamp(nanos(self.environment.clock.wall()).max(after.saturating_add(1)))?;
         if stamp.nanos <= after {
             return Err(Error::new(
@@ -185,18 +254,32 @@ impl Inner {
                  set it to the present (touch)",
             ));
         }
-        if self.durable {
-            staged.sync()?;
-        }
         Ok(stamp)
     }
 
+    /// Makes a value with its version durable, where nobody looks yet.
+    pub(crate) fn sync(&self, stamped: &Stamped) -> Result<()> {
+        if self.is_durable() { stamped.staged.sync() } else { Ok(()) }
+    }
+
+    /// Gives a value another version, above `after`, and makes it durable.
+    fn seal_above(&self, stamped: &mut Stamped, after: u64) -> Result<()> {
+        stamped.stamp = self.stamp_above(&stamped.staged, after)?;
+        self.sync(stamped)
+    }
+
+    /// Gives a value a later version and makes it durable: it is written anew, also where the device lost what it was
+    /// sent before.
+    pub(crate) fn seal_again(&self, stamped: &mut Stamped) -> Result<()> {
+        self.seal_above(stamped, stamped.stamp.nanos)
+    }
+
     /// Publishes where nothing is, without the lock.
-    fn create(&self, place: &Place, staged: &mut Staged) -> Result<Parent> {
+    fn create(&self, place: &Place, staged: &mut Staged) -> Result<Touched> {
         for _ in 0..RACES_MAX {
             let parent = self.parent_or_make(place)?;
             match staged.create_at(parent.fd(self), place.file()) {
-                Ok(()) => return Ok(parent),
+                Ok(()) => return Ok(touched(parent, place)),
                 Err(Errno::EXIST) => {
                     let current = current(parent.fd(self), place.file())?;
                     check(&Precondition::Absent, current)?;
@@ -210,7 +293,7 @@ impl Inner {
         Err(pruned_for_ever())
     }
 
-    /// Publishes under the lock, over what is there or where nothing is.
+    /// Publishes under the lock, over what is there or where nothing is. What it touched is still to be settled.
     fn replace(
         &self,
         key: &Key,
@@ -218,7 +301,7 @@ impl Inner {
         mut source: Source<'_>,
         precondition: &Precondition,
         patience: Patience,
-    ) -> Result<Option<Stamp>> {
+    ) -> Result<Option<(Stamp, Touched)>> {
         for race in 0..RACES_MAX {
             let Some(held) = self.lock(key, patience)? else { return Ok(None) };
             // A value that must be there has its directory; otherwise it may have to be made.
@@ -233,38 +316,38 @@ impl Inner {
             // Above what is there, and above all that was deleted: a create without the lock may have drawn less.
             let floor = current.map_or(0, |current| current.nanos).max(held.deleted_up_to());
             let mut made;
-            let (staged, stamp) = match &mut source {
-                Source::Staged(staged, stamp) => {
-                    if stamp.nanos <= floor {
-                        // The clock stepped back, or a racing writer drew a later number: draw again above it. Sealing
-                        // can take a sync, which is not for under the lock unless this race is lost again and again.
+            let stamped = match &mut source {
+                Source::Stamped(stamped) => {
+                    if stamped.stamp.nanos <= floor {
+                        // The clock stepped back, or a racing writer drew a later number: draw again above it. That can
+                        // take a sync, which is not for under the lock unless this race is lost again and again.
                         if race < RACES_UNLOCKED_MAX {
                             drop(held);
-                            *stamp = self.seal(staged, floor)?;
+                            self.seal_above(stamped, floor)?;
                             continue;
                         }
-                        *stamp = self.seal(staged, floor)?;
+                        if patience == Patience::Never {
+                            return Ok(None);
+                        }
+                        self.seal_above(stamped, floor)?;
                     }
-                    (staged, *stamp)
+                    &mut **stamped
                 }
                 Source::Made(make) => {
                     let (bytes, attributes) = make(found.as_ref())?;
-                    made = self.stage(&attributes)?;
-                    made.write(&bytes)?;
-                    let stamp = self.seal(&made, floor)?;
-                    (&mut made, stamp)
+                    let mut staged = self.stage(&attributes)?;
+                    staged.write(&bytes)?;
+                    made = Stamped { stamp: self.stamp_above(&staged, floor)?, staged };
+                    self.sync(&made)?;
+                    &mut made
                 }
             };
             let published = match current {
-                Some(_) => staged.replace(parent.fd(self), place.file()),
-                None => staged.create_at(parent.fd(self), place.file()),
+                Some(_) => stamped.staged.replace(parent.fd(self), place.file()),
+                None => stamped.staged.create_at(parent.fd(self), place.file()),
             };
             match published {
-                Ok(()) => {
-                    drop(held);
-                    self.sync_names(&parent, place)?;
-                    return Ok(Some(stamp));
-                }
+                Ok(()) => return Ok(Some((stamped.stamp, touched(parent, place)))),
                 // Created between the look and the rename: the one thing that the lock does not exclude.
                 Err(Errno::EXIST) if current.is_none() => {}
                 Err(Errno::NOENT) => self.root.check_present()?,
@@ -293,23 +376,35 @@ impl Inner {
         }
     }
 
-    /// Makes a published name durable. The value is in place by now, so a failure leaves the outcome unknown.
-    fn sync_names(&self, parent: &Parent, place: &Place) -> Result<()> {
-        if !self.durable {
-            return Ok(());
+    /// The directory at `path`, where nothing is, or the nearest above it: there a name is missing.
+    fn nearest(&self, mut path: &str) -> Result<Touched> {
+        while self.is_durable() && !path.is_empty() {
+            match self.root.open_beneath(path, DIRECTORY) {
+                Ok(directory) => {
+                    let parent = Parent::Below(directory);
+                    return Ok(Touched { parent, path: path.to_owned(), may_go: false });
+                }
+                Err(Errno::NOENT) => path = above(path),
+                Err(errno) => return Err(unsettled(errno)),
+            }
         }
-        self.syncs
-            .sync(&self.root, parent.fd(self), place.directory())
-            .map_err(|error| Error::indeterminate(error).retryable(false))
+        Ok(Touched { parent: Parent::Root, path: String::new(), may_go: false })
     }
 
-    /// As [`sync_names`](Inner::sync_names), of a value that was found to be gone already.
-    fn sync_absence(&self, place: &Place) -> Result<()> {
-        if !self.durable {
-            return Ok(());
+    /// Makes a change of names durable. It can be seen by now, so a failure leaves the outcome unknown.
+    pub(crate) fn settle(&self, touched: &Touched) -> Result<()> {
+        self.sync_names(touched).map_err(unsettled)
+    }
+
+    /// As [`settle`](Inner::settle), for many changes in one directory.
+    pub(crate) fn sync_names(&self, touched: &Touched) -> Result<(), Errno> {
+        if self.is_durable() {
+            self.syncs.sync(&self.root, touched.parent.fd(self), &touched.path)?;
         }
-        let synced = self.syncs.sync_absence(&self.root, place.directory());
-        synced.map_err(|error| Error::indeterminate(error).retryable(false))
+        if touched.may_go {
+            self.root.prune(&touched.path);
+        }
+        Ok(())
     }
 
     fn area(&self) -> Result<Arc<crate::stage::Area>> {
@@ -320,6 +415,15 @@ impl Inner {
         let made = crate::stage::Area::create(&self.root, &self.environment)?;
         Ok(area.insert(made).clone())
     }
+}
+
+fn touched(parent: Parent, place: &Place) -> Touched {
+    Touched { parent, path: place.directory().to_owned(), may_go: false }
+}
+
+/// The error of a change that can be seen and may not survive a loss of power.
+pub(crate) fn unsettled(errno: Errno) -> Error {
+    from_errno(errno).indeterminate().retryable(false)
 }
 
 /// The file of the value at `name`, `None` where there is none.

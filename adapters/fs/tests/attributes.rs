@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "support/mounted.rs"]
+#[expect(dead_code, reason = "other tests mount other filesystems")]
 mod mounted;
 
 use std::{

@@ -20,16 +20,25 @@ impl Mounted {
     /// An ext4 filesystem with blocks of this size, in a file.
     pub(crate) fn ext4(block_bytes: u32) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
-        let image = directory.path().join("image");
-        File::create(&image).unwrap().set_len(16 << 20).unwrap();
-        let made =
-            Command::new("mkfs.ext4").args(["-q", "-b", &block_bytes.to_string()]).arg(&image).output();
+        let image = Self::image(directory.path(), 16 << 20, &["-b", &block_bytes.to_string()])?;
+        Self::mount(&["-o", "loop", &image], Some(directory))
+    }
+
+    /// An ext4 filesystem without a journal that says it has 64 MiB, in a file in `directory`, which may have less room.
+    pub(crate) fn ext4_in(directory: &Path) -> Option<Self> {
+        let whole = ["-O", "^has_journal", "-E", "lazy_itable_init=0", "-N", "2048"];
+        Self::mount(&["-o", "loop", &Self::image(directory, 64 << 20, &whole)?], None)
+    }
+
+    fn image(directory: &Path, bytes: u64, options: &[&str]) -> Option<String> {
+        let image = directory.join("image");
+        File::create(&image).unwrap().set_len(bytes).unwrap();
+        let made = Command::new("mkfs.ext4").arg("-q").args(options).arg(&image).output();
         if !made.is_ok_and(|output| output.status.success()) {
             eprintln!("NOTICE: there is no mkfs.ext4 here; its test is not run");
             return None;
         }
-        let image = image.to_str().unwrap().to_owned();
-        Self::mount(&["-o", "loop", &image], Some(directory))
+        Some(image.to_str().unwrap().to_owned())
     }
 
     fn mount(arguments: &[&str], image: Option<TempDir>) -> Option<Self> {
