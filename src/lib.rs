@@ -47,3 +47,8 @@ pub use leasehold_coordination as coordination;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So does that of the page about layers.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/layers.md")]
+struct LayersPage;

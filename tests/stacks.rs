@@ -353,3 +353,38 @@ fn a_value_that_nobody_wrote_is_noticed() {
     belief.wrote::<()>(Some(b"new".to_vec()), &Err(Error::invalid("no")));
     belief.saw(Some(b"new"));
 }
+
+/// A counter only grows, so a read that shows less than what was told before it is an old one.
+async fn count_through(cache: Cache, foreign_writes_count: bool) {
+    let below = Store::new(Memory::new());
+    let slow = below.clone().layer(Faults::seeded(fastrand::u64(..)).delay(0.5, Duration::from_micros(40)));
+    let cached = slow.clone().layer(cache);
+    let mut tasks = tokio::task::JoinSet::new();
+    for (writer, told) in
+        [(cached.clone(), true), (cached.clone(), true), (slow.clone(), foreign_writes_count)]
+    {
+        let cached = cached.clone();
+        tasks.spawn(async move {
+            for _ in 0..400 {
+                let sum = writer.increment("n", 1).await.unwrap();
+                let read: i64 =
+                    cached.get("n").await.unwrap().unwrap().text().await.unwrap().parse().unwrap();
+                assert!(!told || read >= sum, "read {read} after {sum} was told");
+            }
+        });
+    }
+    while let Some(task) = tasks.join_next().await {
+        task.unwrap();
+    }
+    assert_eq!(below.increment("n", 0).await.unwrap(), 1_200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_cache_that_revalidates_never_shows_less_than_anybody_was_told() {
+    count_through(Cache::revalidate(1 << 20), true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_cache_of_bounded_staleness_never_shows_less_than_its_own_writers_were_told() {
+    count_through(Cache::bounded_staleness(1 << 20, Duration::from_secs(3600)), false).await;
+}

@@ -124,6 +124,13 @@ pub fn on_threads(operations: usize, threads: usize, work: impl Fn(usize) + Sync
     });
 }
 
+/// The CPU time of the whole process that `work` takes.
+pub fn cpu(work: impl FnOnce()) -> Duration {
+    let begun = clock(ClockId::ProcessCPUTime);
+    work();
+    clock(ClockId::ProcessCPUTime) - begun
+}
+
 fn clock(id: ClockId) -> Duration {
     let now = clock_gettime(id);
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)

@@ -22,7 +22,7 @@ mod text;
 
 pub use adapter::{
     BatchOptions, DeleteOptions, GetOptions, ListOptions, Operation, Outcome, Precondition, PutOptions,
-    StorageAdapter, batch_by_key, refuse_batch,
+    StorageAdapter, batch_by_key, list_with_sizes, refuse_batch,
 };
 pub use attributes::Attributes;
 pub use body::{Body, IntoBody, Json, check_size};

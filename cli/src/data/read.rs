@@ -81,6 +81,9 @@ impl Ls {
         if let Some(after) = &self.after {
             list = list.after(after);
         }
+        if self.long || self.json {
+            list = list.with_sizes();
+        }
         let mut entries = list.stream().take(self.limit.unwrap_or(usize::MAX));
         while let Some(entry) = entries.next().await {
             let Entry { key, metadata, .. } = entry?;

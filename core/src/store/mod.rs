@@ -110,7 +110,7 @@ impl Store {
 
     /// Lists all keys that start with `prefix`, ascending in byte order; `""` for all keys.
     pub fn list(&self, prefix: impl AsRef<str>) -> List<'_> {
-        List::new(&*self.adapter, Prefix::new(prefix.as_ref()))
+        List::new(&self.adapter, Prefix::new(prefix.as_ref()))
     }
 
     /// Adds `delta` to a decimal integer (absent counts as 0) and returns the sum.

@@ -1,6 +1,6 @@
 //! One request each: options chain, `.await` sends.
 
-use std::future::IntoFuture;
+use std::{future::IntoFuture, sync::Arc};
 
 use futures_util::{
     future::BoxFuture,
@@ -9,7 +9,7 @@ use futures_util::{
 
 use crate::{
     Attributes, Body, ByteRange, DeleteOptions, Entry, GetOptions, IntoKey, Key, ListOptions, Lookup, Object,
-    Precondition, Prefix, PutOptions, Result, StorageAdapter, Version,
+    Precondition, Prefix, PutOptions, Result, StorageAdapter, Version, list_with_sizes,
 };
 
 type Adapter<'a> = &'a dyn StorageAdapter;
@@ -160,13 +160,21 @@ impl<'a> IntoFuture for Delete<'a> {
 #[must_use = "nothing is sent before .await or .stream()"]
 #[derive(Debug)]
 pub struct List<'a> {
-    adapter: Adapter<'a>,
+    adapter: &'a Arc<dyn StorageAdapter>,
     options: Result<ListOptions>,
+    sized: bool,
 }
 
 impl<'a> List<'a> {
-    pub(super) fn new(adapter: Adapter<'a>, prefix: Result<Prefix>) -> Self {
-        Self { adapter, options: prefix.map(ListOptions::prefix) }
+    pub(super) fn new(adapter: &'a Arc<dyn StorageAdapter>, prefix: Result<Prefix>) -> Self {
+        Self { adapter, options: prefix.map(ListOptions::prefix), sized: false }
+    }
+
+    /// Tells the sizes of values also where the store does not claim [`ListedSizes`](crate::Capability::ListedSizes): there it
+    /// costs a request for each entry.
+    pub fn with_sizes(mut self) -> Self {
+        self.sized = true;
+        self
     }
 
     /// Begins after `key`, which is not listed itself and need not exist.
@@ -178,6 +186,7 @@ impl<'a> List<'a> {
     /// The entries one by one; memory stays bounded where the backend allows it.
     pub fn stream(self) -> BoxStream<'static, Result<Entry>> {
         match self.options {
+            Ok(options) if self.sized => list_with_sizes(self.adapter, options),
             Ok(options) => self.adapter.list(options),
             Err(error) => stream::once(async { Err(error.during("list")) }).boxed(),
         }

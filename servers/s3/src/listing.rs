@@ -4,7 +4,7 @@
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::StreamExt;
-use leasehold_core::{Entry, Key, ListOptions, Prefix, Store};
+use leasehold_core::{Entry, Key, ListOptions, Prefix, Store, list_with_sizes};
 use s3s::{S3Result, s3_error};
 
 use crate::errors::refusal;
@@ -174,7 +174,7 @@ pub(crate) async fn page(store: &Store, request: &Request<'_>) -> S3Result<Page>
         let mut options = ListOptions::prefix(prefix.clone());
         options.after =
             start.and_then(|start| just_before(bucket, start)).filter(|key| key.as_str() > prefix.as_str());
-        store.adapter().list(options)
+        list_with_sizes(store.adapter(), options)
     };
     let mut entries = list(start.as_ref());
     let mut passed = 0;

@@ -166,7 +166,7 @@ impl Uploads {
         after: i32,
         parts_max: usize,
     ) -> S3Result<(Vec<Stored>, bool)> {
-        let mut list = self.store.list(keys::parts(bucket, id));
+        let mut list = self.store.list(keys::parts(bucket, id)).with_sizes();
         if after > 0 {
             list = list.after(keys::part(bucket, id, after.min(NUMBER_MAX)));
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
-use leasehold_core::{Entry, KEY_BYTES_MAX, Key, ListOptions, Prefix, StorageAdapter};
+use leasehold_core::{Entry, KEY_BYTES_MAX, Key, ListOptions, Prefix, StorageAdapter, list_with_sizes};
 use object_store::{
     Error, ListResult, ObjectMeta, Result,
     list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore},
@@ -57,7 +57,8 @@ fn entries(
     let wanted = move |entry: &Entry| {
         !stage::is_staged(&entry.key) && skipped.as_ref().is_none_or(|after| **after < *entry.key)
     };
-    let entries = adapter.list(options).try_filter(move |entry| std::future::ready(wanted(entry)));
+    let entries =
+        list_with_sizes(adapter, options).try_filter(move |entry| std::future::ready(wanted(entry)));
     entries.map_err(generic).boxed()
 }
 
