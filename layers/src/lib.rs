@@ -1,5 +1,6 @@
 //! Layers: adapters around one adapter. Each keeps every promise that it does not name as weakened.
 //!
+//! - [`Compress`] stores values shorter, [`Encrypt`] so that nobody reads or changes them, [`Verify`] so that damage shows.
 //! - [`Faults`] fails, delays and loses calls on purpose, for tests.
 //! - [`Meter`] counts requests, errors and bytes.
 //! - [`Namespace`] puts all keys under a name.
@@ -7,15 +8,19 @@
 //! - [`Retry`] sends again what may be sent again, within a budget.
 //! - [`Timeout`] ends calls that take too long; a write that was cut off is unknown, not failed.
 
+mod frame;
 mod verb;
 mod wrap;
 
 pub use leasehold_core::Namespace;
 pub use verb::Verb;
 pub use wrap::{
+    compress::{Codec, Compress},
+    encrypt::{Encrypt, Keys},
     faults::{Fault, Faults, Gate, Injected},
     meter::{Counts, Meter},
     read_only::ReadOnly,
     retry::Retry,
     timeout::Timeout,
+    verify::Verify,
 };
