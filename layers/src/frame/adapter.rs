@@ -16,17 +16,19 @@ pub(crate) struct Framed<C> {
     pub(super) coding: C,
     pub(super) environment: Environment,
     pub(super) inner: Arc<dyn StorageAdapter>,
+    /// What the adapter below offers; constant for its lifetime.
+    pub(super) below: Capabilities,
 }
 
 impl<C: Coding> Framed<C> {
     pub(crate) fn new(coding: C, environment: Environment, inner: Arc<dyn StorageAdapter>) -> Self {
-        Self { coding, environment, inner }
+        let below = inner.capabilities();
+        Self { coding, environment, inner, below }
     }
 
     /// The longest value that surely fits below in its frame.
     pub(super) fn value_bytes_max(&self) -> u64 {
-        let stored = self.inner.capabilities().limits().value_bytes_max;
-        C::KIND.largest(stored, 1 << self.coding.chunk_log2())
+        C::KIND.largest(self.below.limits().value_bytes_max, 1 << self.coding.chunk_log2())
     }
 }
 
@@ -45,9 +47,8 @@ impl<C> fmt::Display for Framed<C> {
 #[async_trait]
 impl<C: Coding> StorageAdapter for Framed<C> {
     fn capabilities(&self) -> Capabilities {
-        let below = self.inner.capabilities();
-        let limits = Limits { value_bytes_max: self.value_bytes_max(), ..below.limits() };
-        below.without(Capability::ListedSizes).limited(limits)
+        let limits = Limits { value_bytes_max: self.value_bytes_max(), ..self.below.limits() };
+        self.below.without(Capability::ListedSizes).limited(limits)
     }
 
     async fn head(&self, key: &Key) -> Result<Option<Metadata>> {

@@ -4,13 +4,35 @@ use std::fmt;
 
 use leasehold_core::{Error, Key, Result};
 
-use super::format::{Header, Kind, Own};
+use super::format::{Header, Kind, Own, Seal};
 
 /// Where a chunk stands in its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) number: u32,
     pub(crate) last: bool,
+}
+
+/// What stands around a chunk, so that a coding can make room for all of it at once.
+#[derive(Clone, Copy)]
+pub(crate) struct Around<'a> {
+    /// To be appended ahead of the chunk: the header, ahead of the first one.
+    pub(crate) ahead: &'a [u8],
+    /// How many bytes will follow it: those of index and footer, behind the last one.
+    pub(crate) behind: usize,
+}
+
+impl Around<'_> {
+    /// Makes room for a chunk of `bytes` and what is around it, and appends what is ahead of it.
+    pub(crate) fn make_room(self, bytes: usize, out: &mut Vec<u8>) {
+        let needed = self.ahead.len() + bytes + self.behind;
+        if self.behind > 0 {
+            out.reserve_exact(needed)
+        } else {
+            out.reserve(needed)
+        };
+        out.extend_from_slice(self.ahead);
+    }
 }
 
 /// What a layer makes of values. Pure: it knows bytes and no store.
@@ -68,8 +90,8 @@ pub(crate) enum Bare {
 
 /// Codes the chunks of one value, in any order, and seals its frame. Cheap to clone.
 pub(crate) trait Session: Clone + Send + Sync + 'static {
-    /// Appends a whole chunk: word, data, seal. The data is never longer than `raw`. `room` is what will follow it, where it is the last.
-    fn encode(&self, place: Place, raw: &[u8], room: usize, out: &mut Vec<u8>) -> Result<()>;
+    /// Appends a whole chunk: word, data, seal. The data is never longer than `raw`.
+    fn encode(&self, place: Place, raw: &[u8], around: Around<'_>, out: &mut Vec<u8>) -> Result<()>;
 
     /// Checks a whole chunk whose word says that its data is raw.
     fn check(&self, place: Place, chunk: &[u8]) -> Result<()>;
@@ -77,8 +99,8 @@ pub(crate) trait Session: Clone + Send + Sync + 'static {
     /// Checks a whole chunk whose word says that it is coded, and appends what went into it: `raw_bytes`, or an error.
     fn decode(&self, place: Place, chunk: &[u8], raw_bytes: usize, out: &mut Vec<u8>) -> Result<()>;
 
-    /// Appends the seal of the footer.
-    fn seal(&self, covered: &[u8], out: &mut Vec<u8>);
+    /// The seal of the footer.
+    fn seal(&self, covered: &[u8]) -> Seal;
 
     /// Checks the seal of the footer.
     fn unseal(&self, covered: &[u8], seal: &[u8]) -> Result<()>;

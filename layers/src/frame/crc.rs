@@ -2,7 +2,7 @@
 
 use leasehold_core::Result;
 
-use super::format::{WORD_BYTES, Word, damaged};
+use super::format::{SEAL_BYTES_MAX, Seal, WORD_BYTES, Word, damaged};
 
 /// The length of such a seal.
 pub(crate) const SEAL_BYTES: usize = 8;
@@ -36,7 +36,17 @@ pub(crate) fn open(number: u32, chunk: &[u8]) -> Result<&[u8]> {
     Ok(&covered[WORD_BYTES..])
 }
 
-/// The seal of a footer: of the header, then index and numbers.
-pub(crate) fn of_footer(header: &[u8], covered: &[u8]) -> [u8; SEAL_BYTES] {
-    (checksum(covered) ^ checksum(header).rotate_left(1)).to_le_bytes()
+/// The seal of a footer: of the header, by its checksum, and of index and numbers.
+pub(crate) fn of_footer(header: u64, covered: &[u8]) -> Seal {
+    let mut seal = [0; SEAL_BYTES_MAX];
+    seal[..SEAL_BYTES].copy_from_slice(&(checksum(covered) ^ header.rotate_left(1)).to_le_bytes());
+    seal
+}
+
+/// Checks the seal of a footer.
+pub(crate) fn check_footer(header: u64, covered: &[u8], seal: &[u8]) -> Result<()> {
+    match of_footer(header, covered)[..SEAL_BYTES] == *seal {
+        true => Ok(()),
+        false => Err(damaged("its index and footer do not have their checksum")),
+    }
 }

@@ -132,8 +132,8 @@ impl<C: Coding> Decoder<C> {
         if !same {
             return Err(damaged("its footer does not fit its header"));
         }
-        let covered = Footer::covered(&self.index, self.raw, self.header.chunk());
-        self.session.unseal(&covered, &footer.seal[..C::KIND.seal_bytes])?;
+        let covered = &end[..index.len() + Footer::NUMBERS_BYTES];
+        self.session.unseal(covered, &footer.seal[..C::KIND.seal_bytes])?;
         self.state = State::Over;
         Ok(true)
     }

@@ -3,7 +3,7 @@
 use leasehold_core::{Error, Key, Result};
 
 use super::{
-    Coding, Place, Session,
+    Around, Coding, Place, Session,
     format::{CHUNKS_MAX, ENTRY_BYTES, Footer, Header, chunk_bytes, chunks, entry},
 };
 
@@ -36,25 +36,18 @@ impl<C: Coding> Encoder<C> {
                 "a value has at most {CHUNKS_MAX} chunks; make them larger, or divide the value"
             )));
         }
-        if number == 0 {
-            out.extend_from_slice(&self.header.to_bytes(&C::KIND));
-        }
-        let start = out.len();
-        let room = if last { self.index.len() + ENTRY_BYTES + C::KIND.footer_bytes() } else { 0 };
-        self.session.encode(Place { number, last }, raw, room, out)?;
+        let header = self.header.to_bytes(&C::KIND);
+        let ahead: &[u8] = if number == 0 { &header } else { &[] };
+        let behind = if last { self.index.len() + ENTRY_BYTES + C::KIND.footer_bytes() } else { 0 };
+        let start = out.len() + ahead.len();
+        self.session.encode(Place { number, last }, raw, Around { ahead, behind }, out)?;
         self.index.extend_from_slice(&entry(&out[start..], &C::KIND));
         self.raw += raw.len() as u64;
         if last {
-            self.finish(out);
+            let seal = |covered: &[u8]| self.session.seal(covered);
+            Footer::write(&C::KIND, &self.header, &self.index, self.raw, out, seal);
         }
         Ok(())
-    }
-
-    fn finish(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.index);
-        let mut seal = Vec::with_capacity(C::KIND.seal_bytes);
-        self.session.seal(&Footer::covered(&self.index, self.raw, self.header.chunk()), &mut seal);
-        Footer::write(&C::KIND, &self.header, self.raw, &seal, out);
     }
 }
 

@@ -23,7 +23,7 @@ const HEADER_CHECK_BYTES: usize = 4;
 /// The most that any kind keeps of its own.
 pub(crate) const OWN_BYTES_MAX: usize = 36;
 /// The longest seal.
-pub(super) const SEAL_BYTES_MAX: usize = 16;
+pub(crate) const SEAL_BYTES_MAX: usize = 16;
 pub(super) const WORD_BYTES: usize = 4;
 /// What the index keeps of a seal.
 const ENTRY_SEAL_BYTES: usize = 8;
@@ -169,6 +169,9 @@ impl Word {
     }
 }
 
+/// A seal; zero past what the kind has.
+pub(crate) type Seal = [u8; SEAL_BYTES_MAX];
+
 /// Bytes that a kind keeps in header and footer.
 pub(crate) type Own = [u8; OWN_BYTES_MAX];
 
@@ -192,14 +195,14 @@ impl Header {
         [VERSION, self.codec, self.chunk_log2, u8::from(self.raw.is_none())]
     }
 
-    pub(crate) fn to_bytes(&self, kind: &Kind) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(kind.header_bytes());
-        bytes.extend_from_slice(&kind.magic);
-        bytes.extend_from_slice(&self.shape());
-        bytes.extend_from_slice(&self.raw.unwrap_or(UNKNOWN).to_le_bytes());
-        bytes.extend_from_slice(&self.own[..kind.own_bytes]);
-        let check = crc::checksum(&bytes) as u32;
-        bytes.extend_from_slice(&check.to_le_bytes());
+    pub(crate) fn to_bytes(&self, kind: &Kind) -> HeaderBytes {
+        let mut bytes = HeaderBytes { bytes: [0; HEADER_BYTES_MAX], length: 0, checksum: 0 };
+        bytes.append(&kind.magic);
+        bytes.append(&self.shape());
+        bytes.append(&self.raw.unwrap_or(UNKNOWN).to_le_bytes());
+        bytes.append(&self.own[..kind.own_bytes]);
+        bytes.checksum = crc::checksum(&bytes);
+        bytes.append(&(bytes.checksum as u32).to_le_bytes());
         bytes
     }
 
@@ -244,12 +247,37 @@ impl Header {
     }
 }
 
+const HEADER_BYTES_MAX: usize = MAGIC_BYTES + SHAPE_BYTES + 8 + OWN_BYTES_MAX + HEADER_CHECK_BYTES;
+
+/// A header as it is stored.
+pub(crate) struct HeaderBytes {
+    bytes: [u8; HEADER_BYTES_MAX],
+    length: usize,
+    /// Of all but the check.
+    pub(crate) checksum: u64,
+}
+
+impl HeaderBytes {
+    fn append(&mut self, part: &[u8]) {
+        self.bytes[self.length..][..part.len()].copy_from_slice(part);
+        self.length += part.len();
+    }
+}
+
+impl std::ops::Deref for HeaderBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
 /// The end of a frame, checked for sense but not yet against its seal.
 #[derive(Clone, Debug)]
 pub(super) struct Footer {
     pub(super) header: Header,
     pub(super) raw: u64,
-    pub(super) seal: [u8; SEAL_BYTES_MAX],
+    pub(super) seal: Seal,
 }
 
 impl Footer {
@@ -262,23 +290,36 @@ impl Footer {
     }
 
     /// What stands between index and seal, and is sealed with the index.
-    fn numbers(raw: u64, chunk: u64) -> [u8; 12] {
-        let mut numbers = [0; 12];
+    fn numbers(raw: u64, chunk: u64) -> [u8; Self::NUMBERS_BYTES] {
+        let mut numbers = [0; Self::NUMBERS_BYTES];
         numbers[..8].copy_from_slice(&raw.to_le_bytes());
         numbers[8..].copy_from_slice(&(chunks(raw, chunk) as u32).to_le_bytes());
         numbers
     }
 
-    /// What the seal covers beside the header.
-    pub(super) fn covered(index: &[u8], raw: u64, chunk: u64) -> Vec<u8> {
-        [index, &Self::numbers(raw, chunk)].concat()
+    /// What the seal covers beside the header: the index and what stands behind it.
+    pub(super) const NUMBERS_BYTES: usize = 12;
+
+    pub(super) fn covered(&self, index: &[u8]) -> Vec<u8> {
+        [index, &Self::numbers(self.raw, self.header.chunk())].concat()
     }
 
-    pub(super) fn write(kind: &Kind, header: &Header, raw: u64, seal: &[u8], out: &mut Vec<u8>) {
+    /// Appends index and footer; `seal` makes the seal of the index and the numbers behind it.
+    pub(super) fn write(
+        kind: &Kind,
+        header: &Header,
+        index: &[u8],
+        raw: u64,
+        out: &mut Vec<u8>,
+        seal: impl FnOnce(&[u8]) -> Seal,
+    ) {
+        let start = out.len();
+        out.extend_from_slice(index);
         out.extend_from_slice(&Self::numbers(raw, header.chunk()));
+        let seal = seal(&out[start..]);
         out.extend_from_slice(&header.shape());
         out.extend_from_slice(&header.own[..kind.own_bytes]);
-        out.extend_from_slice(seal);
+        out.extend_from_slice(&seal[..kind.seal_bytes]);
         out.extend_from_slice(&kind.magic);
     }
 
@@ -286,7 +327,7 @@ impl Footer {
     pub(super) fn parse(kind: &Kind, tail: &[u8], stored: u64) -> Result<Self> {
         let cut_short = || damaged("it ends before its footer");
         let at = tail.len().checked_sub(kind.footer_bytes()).ok_or_else(cut_short)?;
-        let (numbers, rest) = tail[at..].split_at(12);
+        let (numbers, rest) = tail[at..].split_at(Self::NUMBERS_BYTES);
         let (shape, rest) = rest.split_at(SHAPE_BYTES);
         let (own, rest) = rest.split_at(kind.own_bytes);
         let (seal, magic) = rest.split_at(kind.seal_bytes);

@@ -32,12 +32,12 @@ pub(super) struct Part {
 }
 
 impl<C: Coding> Layout<C> {
-    /// Checks footer and index of a frame of `stored` bytes.
-    pub(super) fn new(coding: &C, key: &Key, footer: &Footer, index: Bytes, stored: u64) -> Result<Self> {
+    /// Checks footer and index of a frame of `stored` bytes. `covered` is the index with what stands behind it.
+    pub(super) fn new(coding: &C, key: &Key, footer: &Footer, covered: Bytes, stored: u64) -> Result<Self> {
         let chunk = footer.header.chunk();
         let session = coding.session(key, &footer.header)?;
-        let covered = Footer::covered(&index, footer.raw, chunk);
         session.unseal(&covered, &footer.seal[..C::KIND.seal_bytes])?;
+        let index = covered.slice(..footer.index_bytes());
         let layout = Self { session, raw: footer.raw, chunk, index };
         let mut end = C::KIND.header_bytes() as u64;
         for number in 0..footer.chunks() {
@@ -59,8 +59,8 @@ impl<C: Coding> Layout<C> {
         }
         let end = frame.len() - C::KIND.footer_bytes();
         // The footer fits the length, so the index does.
-        let index = frame.slice(end - footer.index_bytes()..end);
-        Self::new(coding, key, &footer, index, frame.len() as u64)
+        let covered = frame.slice(end - footer.index_bytes()..end + Footer::NUMBERS_BYTES);
+        Self::new(coding, key, &footer, covered, frame.len() as u64)
     }
 
     fn entry(&self, number: u64) -> &[u8] {
@@ -105,22 +105,31 @@ impl<C: Coding> Layout<C> {
         Ok(Some(Sealed { place, bytes, raw_bytes: self.chunk_bytes(number) as usize }))
     }
 
+    /// Where [`open`](Layout::open) puts what it opens. Made where it will be dropped: memory that wanders from thread to thread is
+    /// never warm.
+    pub(super) fn room(&self, part: &Part) -> Vec<u8> {
+        if part.chunks.clone().all(|number| !self.word(number).coded())
+            && part.chunks.end - part.chunks.start == 1
+        {
+            return Vec::new();
+        }
+        Vec::with_capacity(part.chunks.clone().map(|number| self.chunk_bytes(number) as usize).sum())
+    }
+
     /// The wanted bytes of a part that is at hand as it is stored, in one piece.
-    pub(super) fn open(&self, part: &Part, stored: Bytes) -> Result<Bytes> {
+    pub(super) fn open(&self, part: &Part, stored: Bytes, mut room: Vec<u8>) -> Result<Bytes> {
         let mut input = Input::default();
         input.push(stored);
         let mut next = |number| {
             self.take(number, &mut input)?.ok_or_else(|| damaged("less of it came than was asked for"))
         };
         let wanted = part.wanted.start as usize..part.wanted.end as usize;
-        if part.chunks.end - part.chunks.start == 1 {
+        if room.capacity() == 0 {
             return Ok(next(part.chunks.start)?.open::<C>(&self.session)?.slice(wanted));
         }
-        let raw: u64 = part.chunks.clone().map(|number| self.chunk_bytes(number)).sum();
-        let mut all = Vec::with_capacity(raw as usize);
         for number in part.chunks.clone() {
-            next(number)?.append::<C>(&self.session, &mut all)?;
+            next(number)?.append::<C>(&self.session, &mut room)?;
         }
-        Ok(Bytes::from(all).slice(wanted))
+        Ok(Bytes::from(room).slice(wanted))
     }
 }

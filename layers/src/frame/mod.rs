@@ -22,8 +22,8 @@ pub(crate) mod tests;
 mod write;
 
 pub(crate) use adapter::Framed;
-pub(crate) use coding::{Bare, Coding, Place, Session, Worth};
-pub(crate) use format::{Header, Kind, OWN_BYTES_MAX, Own, Word, damaged};
+pub(crate) use coding::{Around, Bare, Coding, Place, Session, Worth};
+pub(crate) use format::{Header, Kind, OWN_BYTES_MAX, Own, Seal, Word, damaged};
 
 use leasehold_core::Result;
 

@@ -11,14 +11,15 @@ pub(super) async fn offload<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
+    if bytes <= INLINE_BYTES_MAX {
+        return work();
+    }
     match Handle::try_current() {
-        Ok(runtime) if bytes > INLINE_BYTES_MAX => {
-            runtime.spawn_blocking(work).await.unwrap_or_else(|failed| {
-                let message =
-                    "the work on a value did not end, because the runtime is shutting down or it panicked";
-                Err(Error::new(ErrorKind::Unexpected, message).because(failed))
-            })
-        }
-        _ => work(),
+        Ok(runtime) => runtime.spawn_blocking(work).await.unwrap_or_else(|failed| {
+            let message =
+                "the work on a value did not end, because the runtime is shutting down or it panicked";
+            Err(Error::new(ErrorKind::Unexpected, message).because(failed))
+        }),
+        Err(_) => work(),
     }
 }

@@ -120,7 +120,8 @@ impl<C: Coding> Framed<C> {
         if index.len() != footer.index_bytes() {
             return Err(damaged("less of it came than was asked for"));
         }
-        let layout = Layout::new(&self.coding, key, &footer, index, stored)?;
+        let covered = footer.covered(&index).into();
+        let layout = Layout::new(&self.coding, key, &footer, covered, stored)?;
         Ok(Answer::End(metadata, End::Frame(Box::new(layout), tail)))
     }
 

@@ -13,7 +13,7 @@ use super::{
     format::{Footer, Header, damaged},
     input::Input,
     layout::{Layout, Part},
-    offload::offload,
+    offload::{INLINE_BYTES_MAX, offload},
 };
 
 /// How often a read that takes two requests begins again because the value was written between them.
@@ -26,6 +26,20 @@ pub(super) enum Seen<T> {
     Value(T),
     /// The value was written between two requests.
     Changed,
+}
+
+/// What became of a value that is at hand.
+enum Now<C: Coding> {
+    Done(Object),
+    /// There is much to do.
+    Later(Box<Later<C>>),
+}
+
+struct Later<C: Coding> {
+    metadata: Metadata,
+    layout: Layout<C>,
+    range: Range<u64>,
+    part: Part,
 }
 
 /// The error of a value that was written again and again while it was read.
@@ -43,7 +57,7 @@ pub(super) fn object(mut metadata: Metadata, size: u64, range: Range<u64>, body:
 impl<C: Coding> Framed<C> {
     pub(super) async fn read(&self, key: &Key, options: GetOptions) -> Result<Lookup> {
         if options.range != ByteRange::Full {
-            return self.read_part(key, options).await;
+            return Box::pin(self.read_part(key, options)).await;
         }
         for _ in 0..ATTEMPTS_MAX {
             match self.inner.get(key, options.clone()).await? {
@@ -62,8 +76,11 @@ impl<C: Coding> Framed<C> {
     pub(super) async fn found(&self, key: &Key, found: Object, range: ByteRange) -> Result<Seen<Object>> {
         let Object { metadata, body, .. } = found;
         match body.try_into_bytes() {
-            Ok(bytes) => self.at_hand(key, metadata, bytes, range).await.map(Seen::Value),
-            Err(body) => self.streaming(key, metadata, body.into_stream(), range).await,
+            Ok(bytes) => match self.now(key, metadata, &bytes, range)? {
+                Now::Done(object) => Ok(Seen::Value(object)),
+                Now::Later(later) => Box::pin(self.later(key, *later, bytes)).await.map(Seen::Value),
+            },
+            Err(body) => Box::pin(self.streaming(key, metadata, body.into_stream(), range)).await,
         }
     }
 
@@ -82,16 +99,35 @@ impl<C: Coding> Framed<C> {
         bytes: Bytes,
         range: ByteRange,
     ) -> Result<Object> {
-        if !C::KIND.like(&bytes) {
+        match self.now(key, metadata, &bytes, range)? {
+            Now::Done(object) => Ok(object),
+            Now::Later(later) => self.later(key, *later, bytes).await,
+        }
+    }
+
+    /// Opens a value that is at hand, unless that is much work.
+    fn now(&self, key: &Key, metadata: Metadata, bytes: &Bytes, range: ByteRange) -> Result<Now<C>> {
+        if !C::KIND.like(bytes) {
             self.check_bare()?;
             let range = range.resolve(bytes.len() as u64)?;
             let part = bytes.slice(range.start as usize..range.end as usize);
-            return Ok(object(metadata, bytes.len() as u64, range, Body::from_bytes(part)));
+            return Ok(Now::Done(object(metadata, bytes.len() as u64, range, Body::from_bytes(part))));
         }
-        let layout = Layout::of_frame(&self.coding, key, &bytes)?;
+        let layout = Layout::of_frame(&self.coding, key, bytes)?;
         let range = range.resolve(layout.raw)?;
-        let (size, part) = (layout.raw, layout.part(&range));
+        let part = layout.part(&range);
+        if range.end - range.start > INLINE_BYTES_MAX as u64 {
+            return Ok(Now::Later(Box::new(Later { metadata, layout, range, part })));
+        }
         let stored = bytes.slice(part.stored.start as usize..part.stored.end as usize);
+        let opened = layout.open(&part, stored, layout.room(&part))?;
+        Ok(Now::Done(object(metadata, layout.raw, range, Body::from_bytes(opened))))
+    }
+
+    async fn later(&self, key: &Key, later: Later<C>, bytes: Bytes) -> Result<Object> {
+        let Later { metadata, layout, range, part } = later;
+        let stored = bytes.slice(part.stored.start as usize..part.stored.end as usize);
+        let size = layout.raw;
         let body = self.opened(key, layout, part, Body::from_bytes(stored)).await?;
         Ok(object(metadata, size, range, body))
     }
@@ -107,7 +143,8 @@ impl<C: Coding> Framed<C> {
         let length = part.wanted.end - part.wanted.start;
         let (input, source) = match stored.try_into_bytes() {
             Ok(stored) if length <= WHOLE_BYTES_MAX => {
-                let opened = offload(length as usize, move || layout.open(&part, stored)).await?;
+                let room = layout.room(&part);
+                let opened = offload(length as usize, move || layout.open(&part, stored, room)).await?;
                 return Ok(Body::from_bytes(opened));
             }
             Ok(stored) => (stored, None),
@@ -237,19 +274,21 @@ fn chunks<C: Coding>(layout: Layout<C>, numbers: Range<u64>, first: Bytes, sourc
 fn trimmed(pieces: Pieces, wanted: Range<u64>) -> Pieces {
     let left = wanted.end - wanted.start;
     stream::try_unfold((pieces, wanted.start, left), |(mut pieces, mut skip, left)| async move {
-        while left > 0 {
-            let Some(mut piece) = pieces.next().await.transpose()? else {
+        if left == 0 {
+            return Ok(None);
+        }
+        loop {
+            let Some(piece) = pieces.next().await.transpose()? else {
                 return Err(damaged("less of it came than was asked for"));
             };
             let skipped = skip.min(piece.len() as u64);
             skip -= skipped;
             let kept = left.min(piece.len() as u64 - skipped);
             if kept > 0 {
-                piece = piece.slice(skipped as usize..(skipped + kept) as usize);
+                let piece = piece.slice(skipped as usize..(skipped + kept) as usize);
                 return Ok(Some((piece, (pieces, skip, left - kept))));
             }
         }
-        Ok(None)
     })
     .boxed()
 }

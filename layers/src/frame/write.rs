@@ -20,9 +20,20 @@ impl<C: Coding> Framed<C> {
         check_limit(body.size().unwrap_or(0), limit)?;
         let announced = body.size();
         let stream = match body.try_into_bytes() {
-            Ok(raw) => return self.whole(key, raw).await,
+            Ok(raw) if raw.len() <= INLINE_BYTES_MAX => return self.small(key, raw),
+            Ok(raw) => return Box::pin(self.whole(key, raw)).await,
             Err(body) => body.into_stream(),
         };
+        Box::pin(self.incoming(key, stream, announced)).await
+    }
+
+    async fn incoming(
+        &self,
+        key: &Key,
+        stream: BoxStream<'static, Result<Bytes>>,
+        announced: Option<u64>,
+    ) -> Result<Body> {
+        let limit = self.value_bytes_max();
         let mut source = Source { stream: Some(stream), input: Input::default(), total: 0, announced, limit };
         source.fill(1 << self.coding.chunk_log2()).await?;
         if source.stream.is_none() {
@@ -34,40 +45,76 @@ impl<C: Coding> Framed<C> {
 
     /// Refuses what the adapter below would refuse, before a body is read for nothing.
     fn refuse(&self, options: &PutOptions) -> Result<()> {
-        let offered = self.inner.capabilities();
         let needs = [
             (options.precondition != Precondition::None, Capability::ConditionalPut),
             (!options.attributes.is_empty(), Capability::Attributes),
         ];
-        match needs.into_iter().find(|(asked, capability)| *asked && !offered.supports(*capability)) {
+        match needs.into_iter().find(|(asked, capability)| *asked && !self.below.supports(*capability)) {
             Some((_, missing)) => Err(Error::unsupported(missing)),
             None => Ok(()),
         }
     }
 
-    async fn whole(&self, key: &Key, raw: Bytes) -> Result<Body> {
-        let worth = self.coding.worth();
-        let may_be_bare = worth.is_some() && !C::KIND.like(&raw);
-        let coded = worth.is_none_or(|worth| raw.len() > worth.above);
-        if may_be_bare && !coded {
+    /// What is stored for a value that is coded where it is asked for.
+    fn small(&self, key: &Key, raw: Bytes) -> Result<Body> {
+        let wanted = self.wanted(&raw);
+        if wanted == Wanted::Bare {
             return Ok(Body::from_bytes(raw));
         }
-        let large = raw.len() as u64 > WHOLE_BYTES_MAX;
-        // Of a large value the beginning shows whether it is worth it.
-        let tried = if large { raw.slice(..INLINE_BYTES_MAX) } else { raw.clone() };
-        if !large || may_be_bare {
-            let (coding, key, all) = (self.coding.clone(), key.clone(), tried.clone());
-            let framed = offload(all.len(), move || encode(&coding, &key, &all, coded)).await?;
-            if may_be_bare && worth.is_some_and(|worth| !worth.wins(tried.len(), framed.len())) {
+        let framed = encode(&self.coding, key, &raw, wanted != Wanted::Stored)?;
+        Ok(self.shorter(wanted, raw, framed))
+    }
+
+    /// What is stored for any value that is at hand.
+    async fn whole(&self, key: &Key, raw: Bytes) -> Result<Body> {
+        if raw.len() <= INLINE_BYTES_MAX {
+            return self.small(key, raw);
+        }
+        let wanted = self.wanted(&raw);
+        if wanted == Wanted::Bare {
+            return Ok(Body::from_bytes(raw));
+        }
+        if raw.len() as u64 <= WHOLE_BYTES_MAX {
+            let (coding, key, all) = (self.coding.clone(), key.clone(), raw.clone());
+            let framed =
+                offload(raw.len(), move || encode(&coding, &key, &all, wanted != Wanted::Stored)).await?;
+            return Ok(self.shorter(wanted, raw, framed));
+        }
+        if wanted == Wanted::Shorter {
+            // The beginning shows whether it is worth it.
+            let tried = encode(&self.coding, key, &raw[..INLINE_BYTES_MAX], true)?.len();
+            if !self.wins(INLINE_BYTES_MAX, tried) {
                 return Ok(Body::from_bytes(raw));
-            }
-            if !large {
-                return Ok(Body::from(tight(framed)));
             }
         }
         let (total, mut input) = (raw.len() as u64, Input::default());
         input.push(raw);
         self.streamed(key, Source { stream: None, input, total, announced: Some(total), limit: total })
+    }
+
+    /// What a value at hand needs.
+    fn wanted(&self, raw: &[u8]) -> Wanted {
+        match self.coding.worth() {
+            None => Wanted::Frame,
+            Some(worth) => match (C::KIND.like(raw), raw.len() > worth.above) {
+                (false, false) => Wanted::Bare,
+                (false, true) => Wanted::Shorter,
+                (true, false) => Wanted::Stored,
+                (true, true) => Wanted::Frame,
+            },
+        }
+    }
+
+    fn wins(&self, raw: usize, framed: usize) -> bool {
+        self.coding.worth().is_none_or(|worth| worth.wins(raw, framed))
+    }
+
+    /// The frame, unless only a shorter one was wanted and it is not.
+    fn shorter(&self, wanted: Wanted, raw: Bytes, framed: Vec<u8>) -> Body {
+        match wanted == Wanted::Shorter && !self.wins(raw.len(), framed.len()) {
+            true => Body::from_bytes(raw),
+            false => Body::from(tight(framed)),
+        }
     }
 
     fn streamed(&self, key: &Key, source: Source) -> Result<Body> {
@@ -95,6 +142,19 @@ impl<C: Coding> Framed<C> {
         });
         Ok(Body::from_stream(chunks.boxed(), size))
     }
+}
+
+/// How a value at hand is to be stored.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// As it is.
+    Bare,
+    /// In a frame where that is shorter, otherwise as it is.
+    Shorter,
+    /// In a frame, as it is: it looks like one.
+    Stored,
+    /// In a frame.
+    Frame,
 }
 
 /// A buffer without much room left over, since a store may keep it.

@@ -194,7 +194,7 @@ impl Coding for Compress {
             codec,
             level: self.level,
             pools: self.pools.clone(),
-            header: header.to_bytes(&Self::KIND).into(),
+            header: header.to_bytes(&Self::KIND).checksum,
         })
     }
 }

@@ -157,7 +157,7 @@ impl Coding for Encrypt {
     fn session(&self, key: &Key, header: &Header) -> Result<Chunks> {
         let (prefix, id) = header.own.split_at(NONCE_PREFIX_BYTES);
         let cipher = self.keys.cipher(&id[1..], id[0])?;
-        let mut covered = header.to_bytes(&Self::KIND);
+        let mut covered = header.to_bytes(&Self::KIND).to_vec();
         covered.extend_from_slice(key.as_bytes());
         Ok(Chunks::new(cipher, prefix.try_into().expect("it was split off at this length"), covered))
     }

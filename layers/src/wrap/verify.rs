@@ -146,6 +146,6 @@ impl Coding for Verify {
     }
 
     fn session(&self, _: &Key, header: &Header) -> Result<Chunks> {
-        Ok(Chunks { header: header.to_bytes(&Self::KIND).into() })
+        Ok(Chunks { header: header.to_bytes(&Self::KIND).checksum })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use leasehold_core::Result;
 
 use super::{Codec, pool::Pools};
-use crate::frame::{Place, Session, Word, crc, damaged};
+use crate::frame::{Around, Place, Seal, Session, Word, crc, damaged};
 
 #[derive(Clone)]
 pub(crate) struct Chunks {
@@ -13,19 +13,14 @@ pub(crate) struct Chunks {
     pub(super) codec: Option<Codec>,
     pub(super) level: i32,
     pub(super) pools: Arc<Pools>,
-    /// What the seal of the footer covers too.
-    pub(super) header: Arc<[u8]>,
+    /// The checksum of the header, which the seal of the footer covers.
+    pub(super) header: u64,
 }
 
 impl Session for Chunks {
-    fn encode(&self, place: Place, raw: &[u8], room: usize, out: &mut Vec<u8>) -> Result<()> {
+    fn encode(&self, place: Place, raw: &[u8], around: Around<'_>, out: &mut Vec<u8>) -> Result<()> {
         let mut append = |data: &[u8], coded| {
-            let needed = size_of::<Word>() + data.len() + crc::SEAL_BYTES + room;
-            if place.last {
-                out.reserve_exact(needed)
-            } else {
-                out.reserve(needed)
-            };
+            around.make_room(size_of::<Word>() + data.len() + crc::SEAL_BYTES, out);
             crc::append(place.number, Word::new(data.len(), coded, place.last), data, out);
         };
         let Some(codec) = self.codec else {
@@ -49,14 +44,11 @@ impl Session for Chunks {
         self.pools.unpack(|unpacker| unpacker.unpack(codec, packed, raw_bytes, out))
     }
 
-    fn seal(&self, covered: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(&crc::of_footer(&self.header, covered));
+    fn seal(&self, covered: &[u8]) -> Seal {
+        crc::of_footer(self.header, covered)
     }
 
     fn unseal(&self, covered: &[u8], seal: &[u8]) -> Result<()> {
-        match crc::of_footer(&self.header, covered) == *seal {
-            true => Ok(()),
-            false => Err(damaged("its index and footer do not have their checksum")),
-        }
+        crc::check_footer(self.header, covered, seal)
     }
 }

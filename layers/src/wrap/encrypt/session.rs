@@ -6,7 +6,7 @@ use chacha20poly1305::{AeadInOut, Tag, XNonce};
 use leasehold_core::{Error, ErrorKind, Result};
 
 use super::{NONCE_PREFIX_BYTES, keys::Cipher};
-use crate::frame::{Place, Session, Word, damaged};
+use crate::frame::{Around, Place, Seal, Session, Word, damaged};
 
 /// The length of an authentication tag.
 pub(super) const TAG_BYTES: usize = 16;
@@ -54,8 +54,8 @@ impl Chunks {
 }
 
 impl Session for Chunks {
-    fn encode(&self, place: Place, raw: &[u8], room: usize, out: &mut Vec<u8>) -> Result<()> {
-        out.reserve_exact(size_of::<Word>() + raw.len() + TAG_BYTES + room);
+    fn encode(&self, place: Place, raw: &[u8], around: Around<'_>, out: &mut Vec<u8>) -> Result<()> {
+        around.make_room(size_of::<Word>() + raw.len() + TAG_BYTES, out);
         out.extend_from_slice(&Word::new(raw.len(), true, place.last).to_bytes());
         let start = out.len();
         out.extend_from_slice(raw);
@@ -87,8 +87,8 @@ impl Session for Chunks {
         })
     }
 
-    fn seal(&self, covered: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.footer_tag(covered));
+    fn seal(&self, covered: &[u8]) -> Seal {
+        self.footer_tag(covered).into()
     }
 
     fn unseal(&self, covered: &[u8], seal: &[u8]) -> Result<()> {

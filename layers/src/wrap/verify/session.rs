@@ -1,20 +1,18 @@
 //! The chunks of one value with checksums.
 
-use std::sync::Arc;
-
 use leasehold_core::Result;
 
-use crate::frame::{Place, Session, Word, crc, damaged};
+use crate::frame::{Around, Place, Seal, Session, Word, crc, damaged};
 
 #[derive(Clone)]
 pub(crate) struct Chunks {
-    /// What the seal of the footer covers too.
-    pub(super) header: Arc<[u8]>,
+    /// The checksum of the header, which the seal of the footer covers.
+    pub(super) header: u64,
 }
 
 impl Session for Chunks {
-    fn encode(&self, place: Place, raw: &[u8], room: usize, out: &mut Vec<u8>) -> Result<()> {
-        out.reserve_exact(size_of::<Word>() + raw.len() + crc::SEAL_BYTES + room);
+    fn encode(&self, place: Place, raw: &[u8], around: Around<'_>, out: &mut Vec<u8>) -> Result<()> {
+        around.make_room(size_of::<Word>() + raw.len() + crc::SEAL_BYTES, out);
         crc::append(place.number, Word::new(raw.len(), false, place.last), raw, out);
         Ok(())
     }
@@ -27,14 +25,11 @@ impl Session for Chunks {
         Err(damaged("a chunk claims to be coded where none is"))
     }
 
-    fn seal(&self, covered: &[u8], out: &mut Vec<u8>) {
-        out.extend_from_slice(&crc::of_footer(&self.header, covered));
+    fn seal(&self, covered: &[u8]) -> Seal {
+        crc::of_footer(self.header, covered)
     }
 
     fn unseal(&self, covered: &[u8], seal: &[u8]) -> Result<()> {
-        match crc::of_footer(&self.header, covered) == *seal {
-            true => Ok(()),
-            false => Err(damaged("its index and footer do not have their checksum")),
-        }
+        crc::check_footer(self.header, covered, seal)
     }
 }
