@@ -17,7 +17,7 @@ use session::Chunks;
 ///
 /// What it finds is accidents: rotten disks, cut files, broken caches and proxies, anything between the put and the get.
 /// Each chunk (1 MiB) has a CRC-64, its place counts, and another one holds all of them together, so a whole read notices *any* change of
-/// what is stored, and a part every change of the chunks it touches. Whoever means harm can make a checksum as well:
+/// what is stored, a stream at the latest at its end, and a part every change of the chunks it touches. Whoever means harm can make a checksum as well:
 /// against them there is [`Encrypt`](crate::Encrypt).
 ///
 /// A value without a frame, which was there before this layer, is read as it is, unless it looks like a frame; with

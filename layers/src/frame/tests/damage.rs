@@ -141,6 +141,46 @@ async fn chunks_that_change_places_or_frames_are_an_error() {
     }
 }
 
+/// What a whole read yields before it fails.
+async fn before_the_error(place: &Place) -> Vec<u8> {
+    use futures_util::StreamExt;
+    let mut yielded = Vec::new();
+    let Ok(found) = place.store.get("k").await else { return yielded };
+    let mut pieces = found.unwrap().body.into_stream();
+    loop {
+        match pieces.next().await {
+            Some(Ok(piece)) => yielded.extend_from_slice(&piece),
+            Some(Err(_)) => return yielded,
+            None => panic!("it ended without an error"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_yields_no_chunk_out_of_its_place() {
+    for (name, header, overhead) in [("verify", 24, 12), ("encrypt", 60, 20)] {
+        let wrap = codings(8).into_iter().find(|(other, _)| *other == name).unwrap().1;
+        let place = Place::new(Some(100), &*wrap);
+        let value = text(1000, 1);
+        place.store.put("k", value.clone()).await.unwrap();
+        let frame = place.stored("k").await;
+        let chunk = |number: usize| {
+            frame.slice(header + number * (256 + overhead)..header + (number + 1) * (256 + overhead))
+        };
+        let start = frame.slice(..header);
+        for order in [[1, 0, 2], [0, 2, 1], [0, 0, 2], [2, 1, 0]] {
+            let chunks = order.map(chunk).concat();
+            let rest = &frame[header + 3 * (256 + overhead)..];
+            place.below.put("k", [&start, &chunks[..], rest].concat()).await.unwrap();
+            let yielded = before_the_error(&place).await;
+            assert!(value.starts_with(&yielded) && yielded.len() <= 256, "{name}, chunks {order:?}");
+        }
+        // Cut where a chunk ends: all that came is right, and it is not all.
+        place.below.put("k", frame.slice(..header + 2 * (256 + overhead))).await.unwrap();
+        assert!(value.starts_with(&before_the_error(&place).await), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn errors_of_reading_name_the_key_and_the_store() {
     for (name, wrap) in codings(8) {
