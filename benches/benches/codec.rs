@@ -71,7 +71,7 @@ fn json(size: usize) -> Bytes {
 
 /// A codec with contexts that are kept, as a program would call it.
 enum Bare {
-    Gzip(flate2::Compress, Decompress),
+    Gzip(flate2::Compress, Box<Decompress>),
     Zstd(zstd_safe::CCtx<'static>, zstd_safe::DCtx<'static>),
     Lz4(lz4_flex::block::CompressTable),
 }
@@ -79,9 +79,10 @@ enum Bare {
 impl Bare {
     fn new(codec: Codec, size: usize) -> Self {
         match codec {
-            Codec::Gzip => {
-                Self::Gzip(flate2::Compress::new(Compression::new(6), false), Decompress::new(false))
-            }
+            Codec::Gzip => Self::Gzip(
+                flate2::Compress::new(Compression::new(6), false),
+                Box::new(Decompress::new(false)),
+            ),
             Codec::Zstd => {
                 let mut context = zstd_safe::CCtx::create();
                 context.set_parameter(zstd_safe::CParameter::CompressionLevel(1)).unwrap();

@@ -2,6 +2,8 @@
 //!
 //! One test in a process of its own, because it looks at how much the process ever asked for.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use futures_util::FutureExt;
 use leasehold_core::{Bytes, ErrorKind, Result, Store};
 use leasehold_layers::{Compress, Verify};

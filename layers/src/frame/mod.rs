@@ -1,9 +1,9 @@
 //! Self-describing, chunked frames: what `Compress`, `Verify` and `Encrypt` have in common.
 //!
-//! - [`format`](self::format) is the bytes, [`encode`] and [`decode`] turn values into frames and back without knowing a store;
-//!   [`layout`] finds the chunks of a part.
+//! - `format` is the bytes, `encode` and `decode` turn values into frames and back without knowing a store;
+//!   `layout` finds the chunks of a part.
 //! - A [`Coding`] says what becomes of one chunk and how frames are sealed.
-//! - [`adapter`] drives all of it over the adapter below: [`write`], [`read`], [`part`], [`batch`].
+//! - `adapter` drives all of it over the adapter below: `write`, `read`, `part`, `batch`.
 
 mod adapter;
 mod batch;

@@ -288,6 +288,27 @@ async fn an_atomic_batch_refuses_a_part_that_might_be_past_the_end() {
     }
 }
 
+#[test]
+fn what_the_store_below_does_not_offer_is_refused_before_a_body_is_read() {
+    use futures_util::{
+        FutureExt,
+        stream::{self, StreamExt},
+    };
+    use leasehold_core::{Body, Capability, Result};
+    for (name, wrap) in codings(8) {
+        let store = wrap(Store::new(leasehold_memory::Memory::new()).layer(crate::ReadOnly));
+        let never = || Body::from_stream(stream::pending::<Result<Bytes>>().boxed(), None);
+        let attributes = Attributes::new().with("a", "b").unwrap();
+        for (put, missing) in [
+            (store.put("k", never()).attributes(attributes), Capability::Attributes),
+            (store.put("k", never()).if_absent(), Capability::ConditionalPut),
+        ] {
+            let error = put.into_future().now_or_never().expect("nobody waits for the body").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported(missing), "{name}: {error}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_value_over_the_limit_is_refused_and_one_at_it_fits() {
     use leasehold_core::Limits;
