@@ -22,6 +22,8 @@ use self::settings::Setting;
 /// |---|---|
 /// | `batch` | `mode` (`group-commit`, `write-behind`), `wait`, `entries-max`, `bytes-max`, `coalesce`, `pending-entries-max` and `pending-bytes-max`, `intervals` (a list of `{ keys, interval }`) |
 /// | `cache` | `mode` (`revalidate`, `bounded-staleness`), `room`, `age` (the bound), `value-bytes-max`, `time-to-idle`, `absent-for` |
+/// | `compress` | `codec` (`zstd`, `zstd:3`, `gzip`, `gzip:9`, `lz4`), `above`, `saving-percent` |
+/// | `encrypt` | `keys`: a list of `{ id, file }` or `{ id, env }`, the first one writes; a key is 64 hexadecimal digits |
 /// | `faults` | `seed`, `before`, `after`, `ghost`, `truncate`, `disorder`, and `delay` with `delay-max` |
 /// | `limit` | `at-once`, `per-second`, `burst`, `wait-max` |
 /// | `meter` | `store` (its name in measurements) |
@@ -30,6 +32,7 @@ use self::settings::Setting;
 /// | `retry` | `attempts-max`, `first-wait`, `longest-wait` |
 /// | `timeout` | `after` |
 /// | `trace` | `keys` |
+/// | `verify` | `strict` |
 ///
 /// ```
 /// # #[tokio::main] async fn main() -> leasehold::Result<()> {

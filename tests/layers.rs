@@ -7,7 +7,10 @@ use std::{sync::Arc, time::Duration};
 use leasehold::{
     Result, Store,
     fs::Fs,
-    layers::{Batch, Cache, Faults, Limit, Meter, Namespace, Retry, Timeout, Trace},
+    layers::{
+        Batch, Cache, Codec, Compress, Encrypt, Faults, Keys, Limit, Meter, Namespace, Retry, Timeout, Trace,
+        Verify,
+    },
     memory::Memory,
     s3::S3,
 };
@@ -75,6 +78,10 @@ fn options_over_s3(layer: &str) -> Options {
     }
 }
 
+fn keys() -> Keys {
+    Keys::new("new", [2; 32]).and_then(|keys| keys.and("old", [1; 32])).unwrap()
+}
+
 /// One module for a layer, with a test for each store below it.
 macro_rules! layers {
     ($($name:ident $(, $handles:ident)? => $layer:expr;)+) => {$(
@@ -111,6 +118,10 @@ layers! {
     cache_that_revalidates => |store| Ok(store.layer(Cache::revalidate(ROOM)));
     cache_of_bounded_staleness, with_one_handle =>
         |store| Ok(store.layer(Cache::bounded_staleness(ROOM, Duration::from_secs(60))));
+    compress => |store| Ok(store.layer(Compress::default()));
+    compress_everything => |store| Ok(store.layer(Compress::new(Codec::Lz4).above(0).saving(0).chunk_bytes(4096)));
+    encrypt => |store| Ok(store.layer(Encrypt::new(keys()).chunk_bytes(4096)));
+    verify => |store| Ok(store.layer(Verify::new().strict()));
     faults_at_rest => |store| Ok(store.layer(Faults::seeded(1).delay(0.05, Duration::from_micros(200))));
     limit => |store| Ok(store.layer(Limit::new().at_once(8).per_second(1_000_000, 1_000)));
     meter => |store| Ok(store.layer(Meter::published("suite")));
@@ -120,6 +131,7 @@ layers! {
     a_whole_stack => |store| {
         let store = store.layer(Limit::new().at_once(32)).layer(Timeout::after(Duration::from_secs(30)));
         let store = store.layer(Retry::new()).layer(Meter::new()).layer(Batch::group_commit());
+        let store = store.layer(Verify::new()).layer(Encrypt::new(keys())).layer(Compress::default());
         Ok(store.layer(Cache::revalidate(ROOM)).layer(Trace::new()))
     };
 }

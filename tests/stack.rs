@@ -23,6 +23,15 @@ retry = { attempts-max = 5, first-wait = "1ms", longest-wait = "10ms" }
 meter = { store = "orders" }
 
 [[layer]]
+verify = { strict = true }
+
+[[layer]]
+encrypt = { keys = [{ id = "new", file = "KEYFILE" }] }
+
+[[layer]]
+compress = { codec = "zstd:3", above = "512", saving-percent = 10 }
+
+[[layer]]
 [layer.batch]
 mode = "write-behind"
 wait = "10ms"
@@ -43,11 +52,18 @@ namespace = { name = "tenant/7" }
 trace = { keys = false }
 "#;
 
+/// The stack, with a key in `directory`.
+fn full(directory: &std::path::Path) -> String {
+    let key = directory.join("key");
+    std::fs::write(&key, format!("{}\n", "0f".repeat(32))).unwrap();
+    FULL.replace("KEYFILE", key.to_str().unwrap())
+}
+
 #[tokio::test]
 async fn a_file_becomes_a_store_with_all_its_layers() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("stack.toml");
-    std::fs::write(&path, FULL).unwrap();
+    std::fs::write(&path, full(directory.path())).unwrap();
     let store = leasehold::open(path.to_str().unwrap()).await.unwrap();
     store.put("balances/7", "12").await.unwrap();
     store.put("typing/7", "yes").await.unwrap();
@@ -58,17 +74,21 @@ async fn a_file_becomes_a_store_with_all_its_layers() {
 
 #[tokio::test]
 async fn each_level_tells_what_it_weakens() {
-    let opened = Stack::parse(FULL).unwrap().open().await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let opened = Stack::parse(&full(directory.path())).unwrap().open().await.unwrap();
     let weakened: Vec<_> = opened
         .levels
         .iter()
         .filter(|level| !level.weakened.is_empty())
         .map(|level| (level.name.as_str(), level.weakened.clone()))
         .collect();
-    assert_eq!(weakened, [("batch", vec![Capability::Linearizable])]);
+    assert_eq!(
+        weakened,
+        [("verify", vec![Capability::ListedSizes]), ("batch", vec![Capability::Linearizable])]
+    );
     let names: Vec<_> = opened.levels.iter().map(|level| level.name.as_str()).collect();
     assert_eq!(names[0], "mem:");
-    assert_eq!(names[9], "trace");
+    assert_eq!(names[12], "trace");
     assert!(!opened.store.capabilities().supports(Capability::Linearizable));
 }
 
@@ -100,6 +120,11 @@ fn what_is_wrong_is_refused_with_its_line_and_the_reason() {
             "put retry below cache",
         ),
         ("store = \"mem:\"\n[[layer]]\nretry = {}\n[[layer]]\nretry = {}", 4, "in line 2 already"),
+        (
+            "store = \"mem:\"\n[[layer]]\ncompress = { codec = \"lz4\" }\n[[layer]]\nencrypt = { keys = [] }",
+            4,
+            "put compress above encrypt",
+        ),
         ("store = \"mem:\"\n[[layer", 2, ""),
     ] {
         let error = Stack::parse(text).unwrap_err();
@@ -117,6 +142,13 @@ async fn what_only_the_layer_can_refuse_has_its_line_too() {
     for (layer, reason) in [
         ("cache = { mode = \"bounded-staleness\", room = \"1MiB\" }", "needs its bound"),
         ("cache = { mode = \"revalidate\", room = \"1MiB\", age = \"1s\" }", "asks every time"),
+        ("compress = { codec = \"brotli\" }", "brotli"),
+        ("compress = { codec = \"zstd:99\" }", "99"),
+        ("encrypt = { keys = [] }", "needs a key"),
+        ("encrypt = { keys = [{ id = \"a\" }] }", "give file or env"),
+        ("encrypt = { keys = [{ id = \"a\", file = \"/nowhere/key\" }] }", "/nowhere/key"),
+        ("encrypt = { keys = [{ id = \"a\", env = \"NO_SUCH_KEY_OF_OURS\" }] }", "NO_SUCH_KEY_OF_OURS"),
+        ("encrypt = { keys = [{ id = \"a\", env = \"PATH\" }] }", "64 hexadecimal digits"),
         ("faults = { before = 0.9, after = 0.9 }", "at most 1"),
         ("namespace = { name = \"/\" }", "is not a key"),
         (

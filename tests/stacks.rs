@@ -11,7 +11,10 @@ use fastrand::Rng;
 use leasehold::{
     BatchOptions, ByteRange, DeleteOptions, Error, GetOptions, Key, Operation, Outcome, PutOptions, Result,
     Store, Version,
-    layers::{Batch, Cache, Faults, Limit, Meter, Namespace, Retry, Timeout, Trace},
+    layers::{
+        Batch, Cache, Codec, Compress, Encrypt, Faults, Keys, Limit, Meter, Namespace, Retry, Timeout, Trace,
+        Verify,
+    },
     memory::Memory,
 };
 
@@ -56,6 +59,15 @@ fn build(random: &mut Rng) -> Built {
     };
     let chance = if behind { 100 } else { 50 };
     add("batch", chance, &|store, random| store.layer(batch(random)));
+    add("verify", 20, &|store, random| store.layer(Verify::new().chunk_bytes(1 << random.u32(10..16))));
+    add("encrypt", 20, &|store, random| {
+        let keys = Keys::new("k", [7; 32]).unwrap();
+        store.layer(Encrypt::new(keys).chunk_bytes(1 << random.u32(10..16)))
+    });
+    add("compress", 40, &|store, random| {
+        let codec = [Codec::Gzip, Codec::Lz4, Codec::Zstd][random.usize(..3)];
+        store.layer(Compress::new(codec).above(random.usize(64..2_000)).chunk_bytes(1 << random.u32(10..16)))
+    });
     add("cache", 60, &|store, random| {
         let room = [2_000, 20_000, 1 << 20][random.usize(..3)];
         let age = Duration::from_millis(random.u64(1..1_000));

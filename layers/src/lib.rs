@@ -2,6 +2,7 @@
 //!
 //! - [`Batch`] collects writes: group commit, or write-behind.
 //! - [`Cache`] keeps values in memory, revalidated or up to a stated age.
+//! - [`Compress`] stores values shorter, [`Encrypt`] so that nobody reads or changes them, [`Verify`] so that damage shows.
 //! - [`Faults`] fails, delays and loses calls on purpose, for tests.
 //! - [`Limit`] holds back what would be too many calls at once, or in a second.
 //! - [`Meter`] counts requests, errors and bytes.
@@ -12,6 +13,7 @@
 //! - [`Trace`] puts a span around every call.
 
 mod around;
+mod frame;
 mod known;
 mod verb;
 mod wrap;
@@ -21,6 +23,8 @@ pub use verb::Verb;
 pub use wrap::{
     batch::Batch,
     cache::{Cache, CacheStats},
+    compress::{Codec, Compress},
+    encrypt::{Encrypt, Keys},
     faults::{Fault, Faults, Gate, Injected},
     limit::Limit,
     meter::{Counts, Meter},
@@ -28,4 +32,5 @@ pub use wrap::{
     retry::Retry,
     timeout::Timeout,
     trace::Trace,
+    verify::Verify,
 };

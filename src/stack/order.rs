@@ -8,7 +8,8 @@ use super::{
 };
 
 /// Orders that cannot be meant: a layer, one that stands below it, and the reason.
-const MISTAKES: [(&str, &str, &str); 5] = [
+const MISTAKES: [(&str, &str, &str); 6] = [
+    ("encrypt", "compress", "what is encrypted does not compress: put compress above encrypt"),
     (
         "retry",
         "cache",
@@ -21,7 +22,7 @@ const MISTAKES: [(&str, &str, &str); 5] = [
 ];
 
 /// Layers that make no sense twice.
-const ONCE: [&str; 3] = ["cache", "retry", "batch"];
+const ONCE: [&str; 5] = ["batch", "cache", "compress", "encrypt", "retry"];
 
 pub(super) fn check(layers: &[(usize, Setting)]) -> Result<()> {
     for (position, (line, layer)) in layers.iter().enumerate() {

@@ -1,9 +1,12 @@
 //! What stands in the file, layer by layer.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use leasehold_core::{Error, Result, Store};
-use leasehold_layers::{Batch, Cache, Faults, Limit, Meter, Namespace, ReadOnly, Retry, Timeout, Trace};
+use leasehold_layers::{
+    Batch, Cache, Compress, Encrypt, Faults, Keys, Limit, Meter, Namespace, ReadOnly, Retry, Timeout, Trace,
+    Verify,
+};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::units;
@@ -14,6 +17,8 @@ use crate::units;
 pub(super) enum Setting {
     Batch(BatchSettings),
     Cache(CacheSettings),
+    Compress(CompressSettings),
+    Encrypt(EncryptSettings),
     Faults(FaultsSettings),
     Limit(LimitSettings),
     Meter(MeterSettings),
@@ -22,6 +27,7 @@ pub(super) enum Setting {
     Retry(RetrySettings),
     Timeout(TimeoutSettings),
     Trace(TraceSettings),
+    Verify(VerifySettings),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -68,6 +74,29 @@ pub(super) struct CacheSettings {
     value_bytes_max: Option<Size>,
     time_to_idle: Option<Time>,
     absent_for: Option<Time>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct CompressSettings {
+    codec: String,
+    above: Option<Size>,
+    saving_percent: Option<u8>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EncryptSettings {
+    keys: Vec<KeyPlace>,
+}
+
+/// Where a key is found; the key itself never stands in the file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyPlace {
+    id: String,
+    file: Option<PathBuf>,
+    env: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -135,6 +164,12 @@ pub(super) struct TraceSettings {
     keys: Option<bool>,
 }
 
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VerifySettings {
+    strict: Option<bool>,
+}
+
 /// A duration, written as text.
 #[derive(Clone, Copy, Debug)]
 struct Time(Duration);
@@ -170,6 +205,8 @@ impl Setting {
         match self {
             Self::Batch(_) => "batch",
             Self::Cache(_) => "cache",
+            Self::Compress(_) => "compress",
+            Self::Encrypt(_) => "encrypt",
             Self::Faults(_) => "faults",
             Self::Limit(_) => "limit",
             Self::Meter(_) => "meter",
@@ -178,6 +215,7 @@ impl Setting {
             Self::Retry(_) => "retry",
             Self::Timeout(_) => "timeout",
             Self::Trace(_) => "trace",
+            Self::Verify(_) => "verify",
         }
     }
 
@@ -186,6 +224,8 @@ impl Setting {
         Ok(match self {
             Self::Batch(settings) => store.layer(settings.layer()?),
             Self::Cache(settings) => store.layer(settings.layer()?),
+            Self::Compress(settings) => store.layer(settings.layer()?),
+            Self::Encrypt(settings) => store.layer(settings.layer()?),
             Self::Faults(settings) => store.layer(settings.layer()?),
             Self::Limit(settings) => store.layer(settings.layer()),
             Self::Meter(settings) => store.layer(Meter::published(&settings.store)),
@@ -196,6 +236,10 @@ impl Setting {
             Self::Trace(settings) => {
                 let trace = Trace::new();
                 store.layer(if settings.keys == Some(false) { trace.without_keys() } else { trace })
+            }
+            Self::Verify(settings) => {
+                let verify = Verify::new();
+                store.layer(if settings.strict == Some(true) { verify.strict() } else { verify })
             }
         })
     }
@@ -244,6 +288,72 @@ impl CacheSettings {
         let cache = set(cache, self.value_bytes_max, |cache, Size(bytes)| cache.value_bytes_max(bytes));
         let cache = set(cache, self.time_to_idle, |cache, Time(idle)| cache.time_to_idle(idle));
         Ok(set(cache, self.absent_for, |cache, Time(age)| cache.absent_for(age)))
+    }
+}
+
+impl CompressSettings {
+    fn layer(&self) -> Result<Compress> {
+        let compress: Compress = self.codec.parse()?;
+        let above =
+            |compress: Compress, Size(bytes)| compress.above(usize::try_from(bytes).unwrap_or(usize::MAX));
+        let compress = set(compress, self.above, above);
+        Ok(set(compress, self.saving_percent, Compress::saving))
+    }
+}
+
+impl EncryptSettings {
+    fn layer(&self) -> Result<Encrypt> {
+        let Some((first, others)) = self.keys.split_first() else {
+            return Err(Error::invalid(
+                "encrypt needs a key: keys = [{ id = \"2026-11\", file = \"/path\" }]",
+            ));
+        };
+        let keys = Keys::new(&first.id, first.read()?)?;
+        Ok(Encrypt::new(others.iter().try_fold(keys, |keys, place| keys.and(&place.id, place.read()?))?))
+    }
+}
+
+impl KeyPlace {
+    /// The key. No error shows any of it.
+    fn read(&self) -> Result<[u8; 32]> {
+        let (text, from) = match (&self.file, &self.env) {
+            (Some(file), None) => {
+                let text = std::fs::read_to_string(file).map_err(|source| {
+                    Error::invalid(format!(
+                        "the key {:?} cannot be read from {}: {source}",
+                        self.id,
+                        file.display()
+                    ))
+                })?;
+                (text, file.display().to_string())
+            }
+            (None, Some(name)) => {
+                let refuse =
+                    || Error::invalid(format!("the variable {name} with the key {:?} is not set", self.id));
+                (std::env::var(name).map_err(|_| refuse())?, name.clone())
+            }
+            _ => {
+                let message =
+                    format!("the key {:?} is in a file or in a variable: give file or env", self.id);
+                return Err(Error::invalid(message));
+            }
+        };
+        let refuse = || {
+            let message = format!(
+                "what is in {from} is no key: it is 64 hexadecimal digits, as from openssl rand -hex 32"
+            );
+            Error::invalid(message)
+        };
+        let (digits, rest) = text.trim_ascii().as_bytes().as_chunks::<2>();
+        if digits.len() != 32 || !rest.is_empty() {
+            return Err(refuse());
+        }
+        let mut key = [0; 32];
+        for (byte, digits) in key.iter_mut().zip(digits) {
+            let digit = |digit: u8| char::from(digit).to_digit(16).ok_or_else(refuse);
+            *byte = (digit(digits[0])? << 4 | digit(digits[1])?) as u8;
+        }
+        Ok(key)
     }
 }
 

@@ -1,0 +1,104 @@
+use leasehold_core::{Bytes, ErrorKind};
+
+use super::*;
+use crate::frame::tests::{Place, noise, streamed, text};
+
+fn place(compress: Compress) -> Place {
+    Place::new(None, move |store| store.layer(compress.clone()))
+}
+
+#[tokio::test]
+async fn only_what_is_large_enough_and_gets_shorter_is_compressed() {
+    for codec in Codec::ALL {
+        let place = place(Compress::new(codec));
+        for (value, framed) in [
+            (text(1024, 1), false),
+            (text(1500, 1), true),
+            (noise(5000, 1), false),
+            (noise(100_000, 1), false),
+            (text(100_000, 1), true),
+            (noise(9 << 20, 1), false),
+            (text(9 << 20, 1), true),
+        ] {
+            place.store.put("k", value.clone()).await.unwrap();
+            let stored = place.stored("k").await;
+            assert_eq!(stored != value, framed, "{codec}: {} bytes", value.len());
+            assert!(stored.len() * 100 <= value.len() * 95 || !framed, "{codec}: {}", stored.len());
+            assert!(place.value("k").await.unwrap() == value, "{codec}: {} bytes", value.len());
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_threshold_and_the_saving_can_be_set() {
+    let value = Bytes::from(text(50, 1).repeat(4));
+    let stored = |compress| async {
+        let place = place(compress);
+        place.store.put("k", value.clone()).await.unwrap();
+        place.stored("k").await.len()
+    };
+    assert_eq!(stored(Compress::default()).await, 200);
+    assert!(stored(Compress::default().above(199)).await < 200);
+    assert_eq!(stored(Compress::default().above(200)).await, 200);
+    assert_eq!(stored(Compress::default().above(64).saving(60)).await, 200);
+}
+
+#[tokio::test]
+async fn counters_are_counted_below_and_stay_plain() {
+    let place = place(Compress::default().above(0));
+    place.store.put("n", format!("{:064}", 41)).await.unwrap();
+    let counts = place.counts(async { assert_eq!(place.store.increment("n", 1).await.unwrap(), 42) }).await;
+    assert_eq!((counts.total(), counts.requests(crate::Verb::Increment)), (1, 1));
+    assert_eq!(place.stored("n").await, "42");
+    place.store.put("text", text(3000, 1)).await.unwrap();
+    assert_eq!(place.store.increment("text", 1).await.unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn every_codec_reads_what_any_of_them_wrote() {
+    for writer in Codec::ALL {
+        let written = place(Compress::new(writer));
+        let value = text(300_000, 2);
+        written.store.put("k", streamed(&value, 7000, false)).await.unwrap();
+        for reader in Codec::ALL {
+            let store = written.below.clone().layer(Compress::new(reader).chunk_bytes(4096));
+            let read = store.get("k").await.unwrap().unwrap().bytes().await.unwrap();
+            assert!(read == value, "{reader} reads {writer}");
+        }
+    }
+}
+
+#[test]
+fn codecs_and_levels_are_found_by_name() {
+    assert_eq!(format!("{:?}", "zstd".parse::<Compress>().unwrap()), "Compress(zstd:1)");
+    assert_eq!(format!("{:?}", "gzip:9".parse::<Compress>().unwrap()), "Compress(gzip:9)");
+    assert_eq!(format!("{:?}", "lz4".parse::<Compress>().unwrap()), "Compress(lz4:1)");
+    for unsound in ["", "brotli", "zstd:", "zstd:0", "zstd:23", "gzip:10", "lz4:2", "zstd:fast", "ZSTD"] {
+        let error = unsound.parse::<Compress>().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{unsound:?}");
+    }
+}
+
+#[tokio::test]
+async fn higher_levels_make_shorter_values() {
+    let value = text(100_000, 1);
+    for codec in ["gzip:1 gzip:9", "zstd:1 zstd:19"] {
+        let mut lengths = Vec::new();
+        for name in codec.split(' ') {
+            let place = place(name.parse().unwrap());
+            place.store.put("k", value.clone()).await.unwrap();
+            lengths.push(place.stored("k").await.len());
+        }
+        assert!(lengths[1] < lengths[0], "{codec}: {lengths:?}");
+    }
+}
+
+#[test]
+fn values_are_coded_where_there_is_no_runtime_too() {
+    use futures_util::FutureExt;
+    let place = place(Compress::default());
+    let value = text(3 << 20, 1);
+    place.store.put("k", value.clone()).into_future().now_or_never().expect("nothing waits").unwrap();
+    let read = place.value("k").now_or_never().expect("nothing waits").unwrap();
+    assert!(read == value);
+}
