@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, BoxStream, StreamExt};
 use serde::Serialize;
 
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// The content of a value: whole, or as a stream that is read once.
 pub struct Body(Content);
@@ -61,6 +61,25 @@ impl Body {
     /// What the stream fails with; [`Invalid`](crate::ErrorKind::Invalid) past the limit, or when the stream
     /// does not have the size that was announced.
     pub async fn collect(self, bytes_max: u64) -> Result<Bytes> {
+        let size = self.size();
+        let all = self.gather(bytes_max).await?;
+        check_size(size, all.len() as u64)?;
+        Ok(all)
+    }
+
+    /// As [`collect`](Body::collect), of a body that a store sends: one that breaks off is
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) and may be read again.
+    ///
+    /// # Errors
+    /// What the stream fails with; [`Invalid`](crate::ErrorKind::Invalid) past the limit.
+    pub async fn receive(self, bytes_max: u64) -> Result<Bytes> {
+        let size = self.size();
+        let all = self.gather(bytes_max).await?;
+        check_received(size, all.len() as u64)?;
+        Ok(all)
+    }
+
+    async fn gather(self, bytes_max: u64) -> Result<Bytes> {
         let too_large = |size: u64| {
             Error::invalid(format!("a value of {size} bytes or more is over the limit of {bytes_max} bytes"))
         };
@@ -80,7 +99,6 @@ impl Body {
             }
             all.extend_from_slice(&chunk);
         }
-        check_size(size, all.len() as u64)?;
         Ok(all.freeze())
     }
 
@@ -102,6 +120,20 @@ pub fn check_size(announced: Option<u64>, actual: u64) -> Result<()> {
         Some(size) if size != actual => Err(Error::invalid(format!(
             "the body announced {size} bytes and had {actual}; nothing was written"
         ))),
+        _ => Ok(()),
+    }
+}
+
+/// Checks that what a store sent had the size it announced.
+///
+/// # Errors
+/// [`Unavailable`](crate::ErrorKind::Unavailable) when it had not.
+pub fn check_received(announced: Option<u64>, actual: u64) -> Result<()> {
+    match announced {
+        Some(size) if size != actual => Err(Error::new(
+            ErrorKind::Unavailable,
+            format!("{actual} bytes came of a body of {size}; read it again"),
+        )),
         _ => Ok(()),
     }
 }

@@ -63,7 +63,7 @@ pub async fn increment_by_swap(
                 let metadata = object.metadata;
                 // A longer value is no counter, whatever is in it.
                 let bytes = match usize::try_from(metadata.size) {
-                    Ok(0..=COUNTER_BYTES_MAX) => object.body.collect(COUNTER_BYTES_MAX as u64).await?,
+                    Ok(0..=COUNTER_BYTES_MAX) => object.body.receive(COUNTER_BYTES_MAX as u64).await?,
                     _ => Bytes::new(),
                 };
                 (Some(bytes), Precondition::Matches(metadata.version), metadata.attributes)

@@ -25,7 +25,7 @@ pub use adapter::{
     StorageAdapter, batch_by_key, list_with_sizes, refuse_batch,
 };
 pub use attributes::Attributes;
-pub use body::{Body, IntoBody, Json, check_size};
+pub use body::{Body, IntoBody, Json, check_received, check_size};
 pub use capability::{Capabilities, Capability, Limits};
 pub use clock::{Clock, Environment, Random, SystemClock, SystemRandom};
 pub use counter::{COUNTER_BYTES_MAX, add_to, increment_by_swap, unique_sum};

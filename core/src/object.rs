@@ -112,9 +112,10 @@ impl Object {
     /// All bytes of the range, up to [`Body::COLLECT_BYTES_MAX`].
     ///
     /// # Errors
-    /// What reading fails with; [`Invalid`](ErrorKind::Invalid) past the limit: use [`Body::into_stream`].
+    /// What reading fails with; [`Unavailable`](ErrorKind::Unavailable) for a body that breaks off;
+    /// [`Invalid`](ErrorKind::Invalid) past the limit: use [`Body::into_stream`].
     pub async fn bytes(self) -> Result<Bytes> {
-        self.body.bytes().await
+        self.body.receive(Body::COLLECT_BYTES_MAX).await
     }
 
     /// The content as text.

@@ -99,7 +99,7 @@ impl<C: Coding> Framed<C> {
         let mut options = GetOptions::default().range(ByteRange::Last(TAIL_BYTES));
         options.if_changed_from = if_changed_from;
         let (metadata, tail) = match self.inner.get(key, options).await? {
-            Lookup::Found(object) => (object.metadata, object.body.collect(TAIL_BYTES).await?),
+            Lookup::Found(object) => (object.metadata, object.body.receive(TAIL_BYTES).await?),
             other => return Ok(Answer::None(other)),
         };
         let stored = metadata.size;
@@ -116,7 +116,7 @@ impl<C: Coding> Framed<C> {
         let Seen::Value(index) = self.stored(key, &metadata.version, &tail, stored, &index).await? else {
             return Ok(Answer::Changed);
         };
-        let index = index.collect(footer.index_bytes() as u64).await?;
+        let index = index.receive(footer.index_bytes() as u64).await?;
         if index.len() != footer.index_bytes() {
             return Err(damaged("less of it came than was asked for"));
         }
@@ -183,7 +183,7 @@ impl<C: Coding> Framed<C> {
     async fn begins_bare(&self, key: &Key, version: &Version) -> Result<bool> {
         let magic = C::KIND.magic.len() as u64;
         let Seen::Value(start) = self.again(key, version, &(0..magic)).await? else { return Ok(false) };
-        match C::KIND.begins_like(&start.collect(magic).await?) {
+        match C::KIND.begins_like(&start.receive(magic).await?) {
             true => Err(damaged("its last bytes are not those of a frame; it was cut short")),
             false => Ok(true),
         }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use futures_util::stream::{self, StreamExt};
 use leasehold_core::{
     Body, BoxStream, ByteRange, Bytes, Error, ErrorKind, GetOptions, Key, Lookup, Metadata, Object, Result,
+    check_received,
 };
 
 use super::{
@@ -165,7 +166,10 @@ impl<C: Coding> Framed<C> {
         while start.len() < C::KIND.header_bytes() {
             match source.next().await {
                 Some(piece) => start.push(piece?),
-                None => return self.at_hand(key, metadata, start.take_all(), range).await.map(Seen::Value),
+                None => {
+                    check_received(Some(metadata.size), start.len() as u64)?;
+                    return self.at_hand(key, metadata, start.take_all(), range).await.map(Seen::Value);
+                }
             }
         }
         if !C::KIND.begins_like(start.peek(usize::MAX)) {
@@ -210,7 +214,7 @@ impl<C: Coding> Framed<C> {
         if object.metadata.version != metadata.version {
             return Ok(None);
         }
-        let tail = object.body.collect(TAIL_BYTES).await?;
+        let tail = object.body.receive(TAIL_BYTES).await?;
         // Its seal is checked when the end is reached.
         Ok(Some(Footer::parse(&C::KIND, &tail, metadata.size)?.raw))
     }

@@ -85,7 +85,7 @@ impl Loader {
             },
             Lookup::Found(object) if self.fits(&object) => {
                 let Object { metadata, body, .. } = object;
-                let bytes = body.collect(self.value_bytes_max).await?;
+                let bytes = body.receive(self.value_bytes_max).await?;
                 Ok(Self::found(&read, Known::Value(metadata, bytes)))
             }
             Lookup::Found(object) => Ok(Loaded::Once(Arc::new(Mutex::new(Some(object))))),

@@ -94,7 +94,7 @@ async fn settle(cached: &Cached, asked: Asked, answer: Result<Outcome>) -> Resul
         (Lookup::Found(object), _) if asked.read.is_some() && cached.loader.fits(&object) => {
             cached.miss();
             let Object { metadata, body, .. } = object;
-            let bytes = body.collect(cached.loader.value_bytes_max).await?;
+            let bytes = body.receive(cached.loader.value_bytes_max).await?;
             let known = Known::Value(metadata, bytes);
             keep(known.clone());
             cached.answer(&asked.key, &known, &asked.options).map(Outcome::Got)

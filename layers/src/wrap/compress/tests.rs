@@ -1,4 +1,5 @@
-use leasehold_core::{Bytes, ErrorKind};
+use leasehold_core::{Bytes, ErrorKind, Store};
+use leasehold_memory::Memory;
 
 use super::*;
 use crate::frame::tests::{Place, noise, streamed, text};
@@ -101,4 +102,16 @@ fn values_are_coded_where_there_is_no_runtime_too() {
     place.store.put("k", value.clone()).into_future().now_or_never().expect("nothing waits").unwrap();
     let read = place.value("k").now_or_never().expect("nothing waits").unwrap();
     assert!(read == value);
+}
+
+#[tokio::test]
+async fn a_plain_value_that_breaks_off_is_not_taken_for_the_whole() {
+    let faults = crate::Faults::new();
+    let store = Store::new(Memory::new()).layer(faults.clone()).layer(Compress::default());
+    for value in ["abc", &"0123456789".repeat(20)] {
+        store.put("k", value).await.unwrap();
+        faults.next(crate::Verb::Get, crate::Fault::Truncate);
+        let read = async { store.get("k").await?.unwrap().bytes().await };
+        assert_eq!(read.await.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
 }

@@ -200,7 +200,8 @@ async fn a_body_that_is_cut_short_still_claims_its_size() {
     faults.next(Verb::Get, Fault::Truncate);
     let object = store.get("k").await.unwrap().unwrap();
     assert_eq!(object.body.size(), Some(10));
-    assert!(object.bytes().await.is_err(), "half of a value is not taken for the whole");
+    let error = object.bytes().await.expect_err("half of a value is not taken for the whole");
+    assert!(error.kind() == ErrorKind::Unavailable && error.is_retryable(), "{error}");
     faults.next(Verb::Get, Fault::Truncate);
     assert!(store.get_many(["k"]).await.remove(0).unwrap().unwrap().bytes().await.is_err());
     assert_eq!(faults.injected().truncated, 2);
