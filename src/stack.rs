@@ -3,7 +3,7 @@
 mod order;
 mod settings;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use leasehold_core::{Capabilities, Capability, Error, ErrorKind, Result, Store};
 use serde::Deserialize;
@@ -52,6 +52,8 @@ use self::settings::Setting;
 /// ```
 #[derive(Debug)]
 pub struct Stack {
+    /// What errors begin with.
+    file: Option<PathBuf>,
     store: String,
     layers: Vec<(usize, Setting)>,
 }
@@ -92,7 +94,11 @@ impl Stack {
     /// # Errors
     /// As [`load`](Stack::load).
     pub fn of(url: &str) -> Result<Self> {
-        if is_file(url) { Self::load(url) } else { Ok(Self { store: url.to_owned(), layers: Vec::new() }) }
+        if is_file(url) {
+            Self::load(url)
+        } else {
+            Ok(Self { file: None, store: url.to_owned(), layers: Vec::new() })
+        }
     }
 
     /// Reads a stack from a file.
@@ -105,7 +111,10 @@ impl Stack {
             let message = format!("the stack {} cannot be read: {source}; check the path", path.display());
             Error::invalid(message).because(source)
         })?;
-        Self::parse(&text).map_err(|error| Error::invalid(format!("{}: {}", path.display(), error.message())))
+        let file = Some(path.to_owned());
+        Self::parse(&text)
+            .map(|stack| Self { file: file.clone(), ..stack })
+            .map_err(|error| within(&file, error))
     }
 
     /// Reads a stack from text.
@@ -130,7 +139,7 @@ impl Stack {
         let place = |layer: Spanned<Setting>| (line(text, layer.span().start), layer.into_inner());
         let layers: Vec<_> = file.layer.into_iter().map(place).collect();
         order::check(&layers)?;
-        Ok(Self { store, layers })
+        Ok(Self { file: None, store, layers })
     }
 
     /// Opens the store and builds the layers.
@@ -154,7 +163,8 @@ impl Stack {
         let bottom = Level { name: store.to_string(), capabilities: below, weakened: Vec::new() };
         let mut levels = vec![bottom];
         for (line, setting) in &self.layers {
-            store = setting.wrap(store).map_err(|error| at(*line, error.message().to_owned()))?;
+            let wrapped = setting.wrap(store);
+            store = wrapped.map_err(|error| within(&self.file, at(*line, error.message().to_owned())))?;
             let capabilities = store.capabilities();
             let weakened = below.iter().filter(|held| !capabilities.supports(*held)).collect();
             levels.push(Level { name: setting.name().to_owned(), capabilities, weakened });
@@ -171,6 +181,14 @@ fn is_file(url: &str) -> bool {
 
 fn line(text: &str, offset: usize) -> usize {
     text[..offset.min(text.len())].matches('\n').count() + 1
+}
+
+/// The same error, which says what file it is about.
+fn within(file: &Option<PathBuf>, error: Error) -> Error {
+    match file {
+        Some(file) => Error::new(error.kind(), format!("{}: {}", file.display(), error.message())),
+        None => error,
+    }
 }
 
 fn at(line: usize, message: String) -> Error {
