@@ -115,3 +115,13 @@ async fn a_plain_value_that_breaks_off_is_not_taken_for_the_whole() {
         assert_eq!(read.await.unwrap_err().kind(), ErrorKind::Unavailable);
     }
 }
+
+#[tokio::test]
+async fn a_list_tells_the_sizes_of_values_when_it_is_asked_to() {
+    let store = Store::new(Memory::new()).layer(Compress::default());
+    store.put_many((0..40).map(|n| (format!("k{n:02}"), "x".repeat(2_000 + n)))).await;
+    assert!(store.list("").await.unwrap().iter().all(|entry| entry.metadata.size < 2_000));
+    let sized = store.list("").after("k00").with_sizes().await.unwrap();
+    let sizes: Vec<u64> = sized.iter().map(|entry| entry.metadata.size).collect();
+    assert_eq!(sizes, (2_001..2_040).collect::<Vec<_>>());
+}
