@@ -6,17 +6,24 @@ mod settings;
 use std::path::{Path, PathBuf};
 
 use leasehold_core::{Capabilities, Capability, Error, ErrorKind, Result, Store};
+use leasehold_memory::Memory;
 use serde::Deserialize;
 use toml::Spanned;
 
 use self::settings::Setting;
+
+/// The longest file of a stack.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// From how many hexadecimal digits on a text could be a key.
+const KEY_DIGITS_MIN: usize = 32;
 
 /// A store and the layers around it, as a TOML file describes them.
 ///
 /// `store` is the URL of a store, as for [`open`](crate::open). Each `[[layer]]` wraps everything that stands above it, so the
 /// last one is the first that a call meets. A layer's table has one key, the layer's name, with its settings; those that are left
 /// out have the defaults of the layer's documentation. What is not known, and what is stacked in an order that cannot be meant, is
-/// refused with its line and the reason. Secrets do not stand in the file.
+/// refused with its line and the reason. Secrets do not stand in the file. Paths are relative to the working directory, as on a
+/// command line.
 ///
 /// | layer | settings |
 /// |---|---|
@@ -94,11 +101,21 @@ impl Stack {
     /// # Errors
     /// As [`load`](Stack::load).
     pub fn of(url: &str) -> Result<Self> {
-        if is_file(url) {
+        if Self::names(url) {
             Self::load(url)
         } else {
             Ok(Self { file: None, store: url.to_owned(), layers: Vec::new() })
         }
+    }
+
+    /// Whether a store is named by the file of a stack: a path that ends in `.toml`.
+    pub fn names(url: &str) -> bool {
+        crate::url::scheme(url).is_none() && url.ends_with(".toml")
+    }
+
+    /// The URL of the store at the bottom.
+    pub fn store(&self) -> &str {
+        &self.store
     }
 
     /// Reads a stack from a file.
@@ -107,7 +124,7 @@ impl Stack {
     /// [`Invalid`](ErrorKind::Invalid) for a file that cannot be read, and as [`parse`](Stack::parse), with the path.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|source| {
+        let text = read(path).map_err(|source| {
             let message = format!("the stack {} cannot be read: {source}; check the path", path.display());
             Error::invalid(message).because(source)
         })?;
@@ -124,7 +141,7 @@ impl Stack {
     /// no meaning, and for layers in an order that cannot be meant.
     pub fn parse(text: &str) -> Result<Self> {
         let file: File = toml::from_str(text).map_err(|error| {
-            let message = error.message().lines().collect::<Vec<_>>().join(", ");
+            let message = redacted(&error.message().lines().collect::<Vec<_>>().join(", "));
             match error.span() {
                 Some(span) => at(line(text, span.start), message),
                 None => Error::invalid(message),
@@ -132,7 +149,7 @@ impl Stack {
         })?;
         let store_line = line(text, file.store.span().start);
         let store = file.store.into_inner();
-        if store.is_empty() || is_file(&store) {
+        if store.is_empty() || Self::names(&store) {
             let message = "store is the URL of a store, such as \"fs:/var/lib/app\" or \"s3://bucket\"";
             return Err(at(store_line, message.into()));
         }
@@ -147,6 +164,7 @@ impl Stack {
     /// # Errors
     /// As [`open`](crate::open); [`Invalid`](ErrorKind::Invalid), with the line, for settings that a layer does not take.
     pub async fn open(&self) -> Result<OpenStack> {
+        self.check()?;
         self.build(crate::url::open_url(&self.store, true).await?)
     }
 
@@ -155,7 +173,13 @@ impl Stack {
     /// # Errors
     /// As [`open_existing`](crate::open_existing) and [`open`](Stack::open).
     pub async fn open_existing(&self) -> Result<OpenStack> {
+        self.check()?;
         self.build(crate::url::open_url(&self.store, false).await?)
+    }
+
+    /// Builds the layers for nothing: what they refuse should be known before a store is made.
+    fn check(&self) -> Result<()> {
+        self.build(Store::new(Memory::new())).map(drop)
     }
 
     fn build(&self, mut store: Store) -> Result<OpenStack> {
@@ -164,7 +188,7 @@ impl Stack {
         let mut levels = vec![bottom];
         for (line, setting) in &self.layers {
             let wrapped = setting.wrap(store);
-            store = wrapped.map_err(|error| within(&self.file, at(*line, error.message().to_owned())))?;
+            store = wrapped.map_err(|error| within(&self.file, at(*line, redacted(error.message()))))?;
             let capabilities = store.capabilities();
             let weakened = below.iter().filter(|held| !capabilities.supports(*held)).collect();
             levels.push(Level { name: setting.name().to_owned(), capabilities, weakened });
@@ -174,13 +198,31 @@ impl Stack {
     }
 }
 
-/// Whether a store is named by a file that describes a stack.
-fn is_file(url: &str) -> bool {
-    !url.contains(':') && Path::new(url).extension().is_some_and(|extension| extension == "toml")
-}
-
 fn line(text: &str, offset: usize) -> usize {
     text[..offset.min(text.len())].matches('\n').count() + 1
+}
+
+/// The text of a file that can be a stack.
+fn read(path: &Path) -> std::io::Result<String> {
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() || metadata.len() > FILE_BYTES_MAX {
+        let message = "it is no file of at most 1 MiB (a directory is named by \"fs:PATH\")";
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, message));
+    }
+    std::fs::read_to_string(path)
+}
+
+/// The same text without what could be a key: long runs of hexadecimal digits.
+fn redacted(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for part in text.split_inclusive(|character: char| !character.is_ascii_hexdigit()) {
+        let digits = part.trim_end_matches(|character: char| !character.is_ascii_hexdigit());
+        match digits.len() >= KEY_DIGITS_MIN {
+            true => shown.extend(["…", &part[digits.len()..]]),
+            false => shown.push_str(part),
+        }
+    }
+    shown
 }
 
 /// The same error, which says what file it is about.

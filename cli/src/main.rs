@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use failure::Failure;
-use leasehold::Store;
+use leasehold::{Stack, Store};
 
 /// A directory as a store with compare-and-swap, and locks that fence.
 #[derive(Parser, Debug)]
@@ -78,9 +78,9 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<u8, Failure> {
     let url = match cli.config {
-        Some(file) if file.ends_with(".toml") => Some(file),
+        Some(file) if Stack::names(&file) => Some(file),
         Some(file) => {
-            return Err(Failure::usage(format!("{file:?} is no stack; its file's name ends in .toml")));
+            return Err(Failure::usage(format!("{file:?} is no stack: that is a path that ends in .toml")));
         }
         None => cli.store.filter(|url| !url.is_empty()),
     };

@@ -3,11 +3,14 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use async_trait::async_trait;
-use futures_util::stream::{self, BoxStream, StreamExt};
+use futures_util::{
+    future::join_all,
+    stream::{self, BoxStream, StreamExt},
+};
 
 use crate::{
-    Attributes, Body, ByteRange, Capabilities, Capability, Entry, Error, Key, Lookup, Metadata, Prefix,
-    Result, Version,
+    Attributes, Body, ByteRange, Capabilities, Capability, Entry, Error, ErrorKind, Key, Lookup, Metadata,
+    Prefix, Result, Version,
 };
 
 /// A place that stores values under keys.
@@ -307,7 +310,7 @@ pub async fn batch_by_key(
 const HEADS_AT_ONCE: usize = 16;
 
 /// A list whose sizes are those of the values. Where the store tells other sizes, it costs a head for each entry, 16 at once;
-/// a key that is gone by then is left out.
+/// a key that is gone by then is left out, and one whose value is damaged or may not be read keeps the size that is stored.
 pub fn list_with_sizes(
     adapter: &Arc<dyn StorageAdapter>,
     options: ListOptions,
@@ -324,14 +327,22 @@ pub fn list_with_sizes(
                 Ok(entry) => entry,
                 Err(error) => return Some(Err(error)),
             };
-            let metadata = adapter.head(&entry.key).await.transpose()?;
-            Some(metadata.map(|metadata| {
-                entry.metadata = Metadata { attributes: Attributes::new(), ..metadata };
-                entry
-            }))
+            match adapter.head(&entry.key).await.transpose()? {
+                Ok(metadata) => entry.metadata = Metadata { attributes: Attributes::new(), ..metadata },
+                // One value that cannot be read must not hide the others.
+                Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Denied) => {}
+                Err(error) => return Some(Err(error)),
+            }
+            Some(Ok(entry))
         }
     };
-    entries.map(sized).buffered(HEADS_AT_ONCE).filter_map(std::future::ready).boxed()
+    // All heads of a group are answered before its first entry is given out: none is under way while the caller is busy.
+    entries
+        .ready_chunks(HEADS_AT_ONCE)
+        .then(move |group| join_all(group.into_iter().map(&sized)))
+        .flat_map(stream::iter)
+        .filter_map(std::future::ready)
+        .boxed()
 }
 
 #[async_trait]

@@ -102,7 +102,7 @@ fn left_out(scheme: &str, feature: &str) -> Error {
 }
 
 /// What stands before the first colon, if it can be a scheme rather than part of a path.
-fn scheme(url: &str) -> Option<&str> {
+pub(crate) fn scheme(url: &str) -> Option<&str> {
     let (scheme, _) = url.split_once(':')?;
     let sound = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
         && scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c));

@@ -154,7 +154,7 @@ impl Fs {
 
     async fn slice(&self, entries: Arc<Vec<Entry>>) -> Vec<Option<Result<Outcome>>> {
         let count = entries.len();
-        let done = self.write_unlocked(move |inner| Ok(bulk::perform(inner, &entries))).await;
+        let done = self.write_slice(move |inner| Ok(bulk::perform(inner, &entries))).await;
         done.unwrap_or_else(|error| (0..count).map(|_| Some(Err(again(&error)))).collect())
     }
 

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, hash_map};
 
 use leasehold_core::{Bytes, DeleteOptions, Key, Operation, Outcome, PutOptions, Result};
+use parking_lot::Mutex;
 
 use crate::{
     locks::Patience,
@@ -109,6 +110,9 @@ impl Bulk<'_> {
     fn sync(&mut self) {
         let staged: Vec<_> =
             self.ready.iter().filter_map(|(_, stamped)| Some(&stamped.as_ref()?.staged)).collect();
+        if staged.is_empty() {
+            return;
+        }
         let together = together::sync(&staged);
         if together == Together::Synced {
             return;
@@ -189,14 +193,23 @@ impl Bulk<'_> {
 fn side_by_side<T: Send>(all: &mut [T], work: impl Fn(&mut T) -> Result<()> + Sync) -> Vec<Result<()>> {
     let share = all.len().div_ceil(SYNCS_MAX).max(1);
     let work = &work;
+    let (first, others) = all.split_at_mut(share.min(all.len()));
+    let shares: Vec<_> = others.chunks_mut(share).map(Mutex::new).collect();
+    let do_share = |share: &Mutex<&mut [T]>| share.lock().iter_mut().map(work).collect::<Vec<_>>();
+    let do_share = &do_share;
     std::thread::scope(|scope| {
-        let (first, others) = all.split_at_mut(share.min(all.len()));
-        let others: Vec<_> = others
-            .chunks_mut(share)
-            .map(|share| scope.spawn(move || share.iter_mut().map(work).collect::<Vec<_>>()))
+        let others: Vec<_> = shares
+            .iter()
+            // Where no thread is to be had, the share is done by this one, later.
+            .map(|share| std::thread::Builder::new().spawn_scoped(scope, move || do_share(share)).ok())
             .collect();
-        let first: Vec<_> = first.iter_mut().map(work).collect();
-        let others = others.into_iter().flat_map(|done| done.join().expect("a sync does not panic"));
-        first.into_iter().chain(others).collect()
+        let mut results: Vec<_> = first.iter_mut().map(work).collect();
+        for (share, thread) in shares.iter().zip(others) {
+            results.extend(match thread {
+                Some(thread) => thread.join().expect("a sync does not panic"),
+                None => do_share(share),
+            });
+        }
+        results
     })
 }

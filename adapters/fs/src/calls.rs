@@ -18,11 +18,15 @@ const CALLS_MAX: usize = 64;
 /// How many of the writes may wait for one lock.
 const STRIPE_CALLS_MAX: usize = 8;
 
+/// How many slices of batches are under way at once: each holds hundreds of files open.
+const SLICES_MAX: usize = 2;
+
 /// The queues in front of the device.
 #[derive(Debug)]
 pub(crate) struct Calls {
     reads: Arc<Semaphore>,
     writes: Arc<Semaphore>,
+    slices: Arc<Semaphore>,
     stripes: Box<[Arc<Semaphore>]>,
     lock_timeout: Duration,
 }
@@ -31,7 +35,8 @@ impl Calls {
     pub(crate) fn new(stripes: u32, lock_timeout: Duration) -> Self {
         let queue = |length| Arc::new(Semaphore::new(length));
         let stripes = (0..stripes).map(|_| queue(STRIPE_CALLS_MAX)).collect();
-        Self { reads: queue(CALLS_MAX), writes: queue(CALLS_MAX), stripes, lock_timeout }
+        let (reads, writes, slices) = (queue(CALLS_MAX), queue(CALLS_MAX), queue(SLICES_MAX));
+        Self { reads, writes, slices, stripes, lock_timeout }
     }
 }
 
@@ -67,6 +72,15 @@ impl Fs {
         work: impl FnOnce(&Inner) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.call(&self.0.calls.writes, None, work).await
+    }
+
+    /// Runs a slice of a batch.
+    pub(crate) async fn write_slice<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let turn = self.0.calls.slices.clone().acquire_owned().await.map_err(closed)?;
+        self.call(&self.0.calls.writes, Some(turn), work).await
     }
 
     /// Runs a write of `key` where it may wait for the device, and for the lock.

@@ -17,7 +17,7 @@ mod view;
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
-use leasehold::{Environment, Json, Store, coordination::Ttl};
+use leasehold::{Environment, Json, Stack, Store, coordination::Ttl};
 use tempfile::TempDir;
 
 pub(crate) use self::node::{NodeArguments, run_node};
@@ -136,7 +136,7 @@ impl Place {
     async fn open(url: Option<String>) -> Result<Self, Failure> {
         let run = format!("demo-{}", &Environment::default().identifier()[..16]);
         let (url, directory) = match url {
-            Some(url) if url == "mem:" => {
+            Some(url) if Stack::of(&url)?.store().starts_with("mem:") => {
                 return Err(Failure::usage(
                     "processes cannot share mem:; name a directory, or leave --store out",
                 ));

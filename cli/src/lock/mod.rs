@@ -9,7 +9,7 @@ use std::{ffi::OsString, time::Duration};
 
 use clap::Args;
 use leasehold::{
-    Store,
+    Stack, Store,
     coordination::{Lease, Leases, Node, Ttl, Wait},
 };
 
@@ -56,10 +56,11 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments, url: String) -> Result<u8, Failure> {
-    if url.starts_with("mem:") {
+    let stack = Stack::of(&url)?;
+    if stack.store().starts_with("mem:") {
         return Err(Failure::usage("processes cannot share mem:, so it locks nothing; name a directory"));
     }
-    let store = leasehold::open(&url).await?;
+    let store = stack.open().await?.store;
     let node = Node::new(arguments.node.clone().unwrap_or_else(this_process))?;
     let ttl = Ttl::new(arguments.ttl)?;
     let mut signals = Signals::receive()?;

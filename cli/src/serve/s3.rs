@@ -50,7 +50,7 @@ pub(crate) async fn run(arguments: Arguments, url: &str) -> Result<u8, Failure> 
     let mut signals = Signals::receive()?;
     let store = signals.unless_ended(async { Ok(leasehold::open(url).await?) }).await?;
     let shown = store.to_string();
-    let mut server = S3Server::new(store);
+    let mut server = S3Server::new(store.clone());
     for credentials in known {
         server = server.credentials(credentials);
     }
@@ -69,8 +69,13 @@ pub(crate) async fn run(arguments: Arguments, url: &str) -> Result<u8, Failure> 
         output::line(&format!("{shown} is an S3 endpoint now; try: aws --endpoint-url {url} s3 ls"))?;
     }
     signals.ending().await;
+    let stop = async {
+        server.stop().await;
+        // A layer may have put something off.
+        store.flush().await
+    };
     tokio::select! {
-        () = server.stop() => Ok(0),
+        stored = stop => stored.map(|()| 0).map_err(Failure::from),
         signal = signals.ending() => Err(Failure::silent(signals::exit_code(signal))),
     }
 }

@@ -1,8 +1,8 @@
 //! Batches: every entry framed or opened, and still one batch below.
 
 use leasehold_core::{
-    BatchOptions, ByteRange, Error, ErrorKind, Key, Lookup, Operation, Outcome, Result, StorageAdapter,
-    refuse_batch,
+    BatchOptions, Body, ByteRange, Error, ErrorKind, Key, Lookup, Object, Operation, Outcome, Result,
+    StorageAdapter, refuse_batch,
 };
 
 use super::{
@@ -78,13 +78,25 @@ impl<C: Coding> Framed<C> {
 
     async fn result(&self, key: &Key, range: ByteRange, result: Result<Outcome>) -> Result<Outcome> {
         match result? {
-            Outcome::Got(Lookup::Found(object)) => match self.found(key, object, range).await? {
-                Seen::Value(object) => Ok(Outcome::Got(Lookup::Found(object))),
-                Seen::Changed => Err(restless()),
-            },
+            Outcome::Got(Lookup::Found(object)) => {
+                match self.found(key, gathered(object).await?, range).await? {
+                    Seen::Value(object) => Ok(Outcome::Got(Lookup::Found(object))),
+                    Seen::Changed => Err(restless()),
+                }
+            }
             other => Ok(other),
         }
     }
+}
+
+/// The same value at hand, where it is not too large: what a later entry of the batch wrote must not be asked about it.
+async fn gathered(object: Object) -> Result<Object> {
+    let Object { metadata, range, body, .. } = object;
+    let body = match body.size() {
+        Some(size) if size <= Body::COLLECT_BYTES_MAX => body.receive(size).await?.into(),
+        _ => body,
+    };
+    Ok(Object::new(metadata, range, body))
 }
 
 /// Whether a range is wrong for some values. The batch below would be done before anybody knows.

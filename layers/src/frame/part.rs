@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use futures_util::future;
-use leasehold_core::{Body, ByteRange, Bytes, GetOptions, Key, Lookup, Metadata, Result, Version};
+use leasehold_core::{
+    Body, ByteRange, Bytes, GetOptions, Key, Lookup, Metadata, Result, Version, check_received,
+};
 
 use super::{
     Coding, Framed, TAIL_BYTES,
@@ -103,6 +105,7 @@ impl<C: Coding> Framed<C> {
             other => return Ok(Answer::None(other)),
         };
         let stored = metadata.size;
+        check_received(Some(stored.min(TAIL_BYTES)), tail.len() as u64)?;
         if tail.len() as u64 == stored {
             return Ok(Answer::End(metadata, End::All(tail)));
         }

@@ -11,7 +11,7 @@ use leasehold_core::{
 use super::{
     Bare, Coding, Framed, TAIL_BYTES, WHOLE_BYTES_MAX,
     decode::{Decoder, Next},
-    format::{Footer, Header, damaged},
+    format::{CHUNKS_MAX, Footer, Header, chunks as chunks_of, damaged},
     input::Input,
     layout::{Layout, Part},
     offload::{INLINE_BYTES_MAX, offload},
@@ -76,12 +76,15 @@ impl<C: Coding> Framed<C> {
     /// A range of the value that was read whole below.
     pub(super) async fn found(&self, key: &Key, found: Object, range: ByteRange) -> Result<Seen<Object>> {
         let Object { metadata, body, .. } = found;
+        if let Some(size) = body.size() {
+            check_received(Some(metadata.size), size)?;
+        }
         match body.try_into_bytes() {
             Ok(bytes) => match self.now(key, metadata, &bytes, range)? {
                 Now::Done(object) => Ok(Seen::Value(object)),
                 Now::Later(later) => Box::pin(self.later(key, *later, bytes)).await.map(Seen::Value),
             },
-            Err(body) => Box::pin(self.streaming(key, metadata, body.into_stream(), range)).await,
+            Err(body) => Box::pin(self.streaming(key, metadata, complete(body), range)).await,
         }
     }
 
@@ -149,7 +152,7 @@ impl<C: Coding> Framed<C> {
                 return Ok(Body::from_bytes(opened));
             }
             Ok(stored) => (stored, None),
-            Err(stored) => (Bytes::new(), Some(stored.into_stream())),
+            Err(stored) => (Bytes::new(), Some(complete(stored))),
         };
         let opened = trimmed(chunks(layout, part.chunks, input, source), part.wanted);
         Ok(Body::from_stream(self.told(key, opened), Some(length)))
@@ -203,7 +206,9 @@ impl<C: Coding> Framed<C> {
     /// How long the value of a frame is of which only the header has been read; `None` when it was written meanwhile.
     async fn raw_bytes(&self, key: &Key, header: &Header, metadata: &Metadata) -> Result<Option<u64>> {
         if self.coding.keeps_length() {
-            let raw = C::KIND.raw_bytes(metadata.size, header.chunk());
+            let raw = C::KIND.raw_bytes(metadata.size, header.chunk()).filter(|raw| {
+                chunks_of(*raw, header.chunk()) <= CHUNKS_MAX && header.raw.is_none_or(|told| told == *raw)
+            });
             return raw.map(Some).ok_or_else(|| damaged("its length cannot be that of a frame"));
         }
         if header.raw.is_some() {
@@ -224,6 +229,21 @@ impl<C: Coding> Framed<C> {
         let (key, at) = (key.clone(), self.to_string());
         pieces.map(move |piece| piece.map_err(|error| error.on("get", &key).at(&at))).boxed()
     }
+}
+
+/// The pieces of a body, and an error at its end where that came too early: what breaks off on its way is not damaged.
+fn complete(body: Body) -> Pieces {
+    let announced = body.size();
+    stream::try_unfold((body.into_stream(), 0), move |(mut pieces, came)| async move {
+        match pieces.next().await.transpose()? {
+            Some(piece) => {
+                let came = came + piece.len() as u64;
+                Ok(Some((piece, (pieces, came))))
+            }
+            None => check_received(announced, came).map(|()| None),
+        }
+    })
+    .boxed()
 }
 
 /// The chunks of a frame that comes from its start, opened.

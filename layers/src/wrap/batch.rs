@@ -33,14 +33,18 @@ const FLIGHTS_MAX: usize = 4;
 /// [`Durable`](leasehold_core::Capability::Durable) are not claimed. Past 10,000 entries or 64 MiB that wait, callers wait too.
 /// Failures, also what only the store below can know, such as a key that it does not take, go to [`on_error`](Batch::on_error) and come back from the next [`flush`](Batch::flush); there is nobody else to tell,
 /// so place a [`Retry`](crate::Retry) below. Writes with a condition, increments, streams and explicit batches wait until what
-/// was written to their keys before is stored, and are then sent and answered themselves.
+/// was written to their keys before is stored, and are then sent and answered themselves. The version that a caller is given
+/// names its write until the key is written again, for the last 10,000 keys that were stored.
 ///
-/// In both, writes of one key are stored in the order they came, conditional ones among them; an explicit batch, an increment and
-/// a stream come after what was written to their keys before. A caller that goes away leaves its write in the batch. A batch that
-/// fails in part fails those whose entry failed; when the store below panics, those it carried are unknown.
+/// In both, writes of one key that are collected are stored in the order they came, one in a batch; with group commit conditional
+/// ones are among them. What is sent by itself (an explicit batch, an increment, a stream, and a condition with write-behind) comes
+/// after what was written to its keys before; what is written to them meanwhile may overtake it. A caller that goes away leaves its
+/// write in the batch. A batch that fails in part fails those whose entry failed; when the store below panics, or the runtime ends,
+/// those it carried are unknown.
 ///
-/// Costs a caller one allocation and a change of task. Needs a Tokio runtime. Place it inside of a [`Cache`](crate::Cache) and
-/// outside of [`Retry`](crate::Retry), above a store whose [`batch`](StorageAdapter::batch) is cheaper than its puts.
+/// Costs a caller one allocation and a change of task. Needs a Tokio runtime that goes on running: batches are sent by tasks.
+/// Place it inside of a [`Cache`](crate::Cache) and outside of [`Retry`](crate::Retry), above a store whose
+/// [`batch`](StorageAdapter::batch) is cheaper than its puts.
 ///
 /// The handle is cheap to clone; keep one for [`flush`](Batch::flush) and [`close`](Batch::close).
 ///
@@ -85,6 +89,15 @@ type OnError = Arc<dyn Fn(&Key, &Error) + Send + Sync>;
 struct Laid {
     courier: Arc<Courier>,
     behind: Option<Arc<Behind>>,
+}
+
+impl Laid {
+    fn is_used(&self) -> bool {
+        match &self.behind {
+            Some(behind) => Arc::strong_count(behind) > 1 || !self.courier.is_idle(),
+            None => Arc::strong_count(&self.courier) > 1,
+        }
+    }
 }
 
 /// How long writes are held, by pattern.
@@ -166,8 +179,8 @@ impl Batch {
     }
 
     /// Whether an unconditional put may take the place of another one of its key that waits right before it, which is then never
-    /// sent: both callers get the version of the last. Off by default.
-    /// [`UniqueVersions`](leasehold_core::Capability::UniqueVersions) is not claimed with it.
+    /// sent: both are stored by the last one, or fail with it. Off by default. With group commit both callers get the version of
+    /// the last, so [`UniqueVersions`](leasehold_core::Capability::UniqueVersions) is not claimed.
     #[must_use]
     pub fn coalesce(mut self, coalesce: bool) -> Self {
         self.coalesce = coalesce;
@@ -198,7 +211,9 @@ impl Batch {
         let mut first = Ok(());
         for Laid { courier, behind } in layers {
             courier.settle_all().await;
-            first = first.and(behind.map_or(Ok(()), |behind| behind.take_failure()));
+            let below = courier.inner().flush().await;
+            // What is not told now is told by the next flush.
+            first = first.and(below).and_then(|()| behind.map_or(Ok(()), |behind| behind.take_failure()));
         }
         first
     }
@@ -225,6 +240,8 @@ impl fmt::Debug for Batch {
 impl Layer for Batch {
     fn layer(self, inner: Arc<dyn StorageAdapter>) -> Arc<dyn StorageAdapter> {
         let Self { limits, coalesce, environment, .. } = self.clone();
+        // Stores that are no more need no flush.
+        self.layers.lock().retain(Laid::is_used);
         if self.behind {
             let layers = self.layers.clone();
             let behind = Behind::new(self, inner);

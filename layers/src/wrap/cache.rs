@@ -33,7 +33,9 @@ use shelf::{Counters, Shelf};
 /// Values of more than [a thirty-second of the room](Cache::value_bytes_max), or streamed without a size, are passed on and not kept.
 ///
 /// Costs a hit, with bounded staleness, two allocations of the call itself and no copy of the value, about 0.2 µs; with
-/// revalidation one small request. The handle is cheap to clone and shares its room; keep one for [`stats`](Cache::stats). Place
+/// revalidation one small request. The handle is cheap to clone; keep one for [`stats`](Cache::stats), which
+/// all stores that it is on share; each has a room of its own. A request that hangs holds up later reads of its key: place a
+/// [`Timeout`](crate::Timeout) below. Place
 /// it outermost: outside of [`Retry`](crate::Retry), so that a hit costs nothing else, and outside of what decodes values.
 ///
 /// ```
@@ -114,7 +116,7 @@ impl Cache {
         self
     }
 
-    /// What is older is fetched whole again. With bounded staleness that is the bound, and this can only lower it.
+    /// What is older is asked for again. With bounded staleness that is the bound, and this can only lower it.
     #[must_use]
     pub fn time_to_live(mut self, age: Duration) -> Self {
         self.time_to_live = Some(self.time_to_live.map_or(age, |bound| bound.min(age)));

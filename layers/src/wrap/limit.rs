@@ -1,6 +1,6 @@
 //! The `Limit` layer: so many calls at once, so many in a second.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{
     future::{Either, select},
@@ -16,12 +16,14 @@ use crate::around::{Around, Call, Hook, Reply};
 /// [30 s](Limit::wait_max); who waited in vain is told [`Throttled`](ErrorKind::Throttled), nothing of it was sent, and it may be
 /// tried again.
 ///
-/// A batch is one call at once, and as many in a second as it has entries. A list takes a place while it waits for an entry, and
-/// counts once. A body that is read later takes no place. Weakens no promise; a caller that goes away while it waits has sent
+/// A batch is one call at once, and as many in a second as it has entries: it goes when the first of them may, and the next call
+/// when they would all have gone. A list takes a place while it waits for an entry, and counts once. A body that is read later takes
+/// no place; one that is written takes one while it comes, so it must not need another of the same limit. Weakens no promise; a caller that goes away while it waits has sent
 /// nothing.
 ///
 /// Costs a few atomic operations while nobody has to wait. The handle is cheap to clone; all stores that it is on share the limit.
-/// Place it innermost, inside of [`Retry`](crate::Retry), so that every try counts.
+/// Place it innermost, inside of [`Retry`](crate::Retry), so that every try counts. Where a [`Timeout`](crate::Timeout) is outside
+/// of it, let [`wait_max`](Limit::wait_max) be shorter: a write that is cut off while it waits here is told to be unknown.
 ///
 /// ```
 /// # use leasehold_core::Store;
@@ -49,18 +51,20 @@ struct Pace {
     burst: Duration,
     /// The moment of the next call.
     next: Mutex<Duration>,
+    /// Held by the one who waits for that moment; the others wait for this. Who goes away has taken nothing.
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl Pace {
-    /// The moment at which `calls` more may go; `None` when that is later than `latest`.
-    fn book(&self, calls: usize, now: Duration, latest: Duration) -> Option<Duration> {
-        let mut next = self.next.lock();
-        let moment = (*next).max(now.saturating_sub(self.burst));
-        if moment > latest {
-            return None;
-        }
-        *next = moment + self.interval.saturating_mul(u32::try_from(calls).unwrap_or(u32::MAX));
-        Some(moment)
+    /// The moment at which the next call may go.
+    fn next(&self, now: Duration) -> Duration {
+        (*self.next.lock()).max(now.saturating_sub(self.burst))
+    }
+
+    /// So many calls go at this moment.
+    fn go(&self, moment: Duration, calls: usize) {
+        let calls = u32::try_from(calls).unwrap_or(u32::MAX);
+        *self.next.lock() = moment.saturating_add(self.interval.saturating_mul(calls));
     }
 }
 
@@ -99,7 +103,14 @@ impl Limit {
     pub fn per_second(self, calls: u32, burst: u32) -> Self {
         let interval = Duration::from_secs(1) / calls.max(1);
         let burst = interval * (burst.max(1) - 1);
-        self.with(|shared| shared.pace = Some(Arc::new(Pace { interval, burst, next: Mutex::default() })))
+        self.with(|shared| {
+            shared.pace = Some(Arc::new(Pace {
+                interval,
+                burst,
+                next: Mutex::default(),
+                turn: tokio::sync::Mutex::default(),
+            }))
+        })
     }
 
     /// How long a call waits at most. 30 s by default.
@@ -114,23 +125,39 @@ impl Limit {
         self.with(|shared| shared.environment = environment)
     }
 
-    /// Waits for a moment and for a place.
+    /// Waits for a moment, unless nothing is to be counted, and for a place.
     async fn enter(&self, calls: usize) -> Result<Option<OwnedSemaphorePermit>> {
         let Shared { places, pace, wait_max, environment, .. } = &*self.0;
-        if let Some(pace) = pace {
-            let now = environment.clock.monotonic();
-            let moment = pace.book(calls, now, now + *wait_max).ok_or_else(|| self.refusal())?;
+        let clock = &environment.clock;
+        let latest = clock.monotonic().saturating_add(*wait_max);
+        if let Some(pace) = pace.as_ref().filter(|_| calls > 0) {
+            let _turn = match pace.turn.try_lock() {
+                Ok(turn) => turn,
+                Err(_) => self.until(latest, pace.turn.lock()).await?,
+            };
+            let now = clock.monotonic();
+            let moment = pace.next(now);
             if moment > now {
-                environment.clock.sleep(moment - now).await;
+                if moment > latest {
+                    return Err(self.refusal());
+                }
+                clock.sleep(moment - now).await;
             }
+            pace.go(moment, calls);
         }
         let Some(places) = places else { return Ok(None) };
         if let Ok(place) = places.clone().try_acquire_owned() {
             return Ok(Some(place));
         }
-        let place = std::pin::pin!(places.clone().acquire_owned());
-        match select(place, environment.clock.sleep(*wait_max)).await {
-            Either::Left((place, _)) => Ok(Some(place.expect("the semaphore is never closed"))),
+        let place = self.until(latest, places.clone().acquire_owned()).await?;
+        Ok(Some(place.expect("the semaphore is never closed")))
+    }
+
+    async fn until<T>(&self, latest: Duration, wanted: impl Future<Output = T>) -> Result<T> {
+        let clock = &self.0.environment.clock;
+        let left = latest.saturating_sub(clock.monotonic());
+        match select(pin!(wanted), clock.sleep(left)).await {
+            Either::Left((got, _)) => Ok(got),
             Either::Right(_) => Err(self.refusal()),
         }
     }
@@ -195,16 +222,35 @@ mod tests {
     #[test]
     fn moments_are_given_out_evenly_after_a_burst() {
         let second = Duration::from_secs(1);
-        let pace = Pace { interval: second / 10, burst: second / 5, next: Mutex::default() };
+        let turn = tokio::sync::Mutex::default();
+        let pace = Pace { interval: second / 10, burst: second / 5, next: Mutex::default(), turn };
         let now = second * 100;
-        let moments: Vec<_> = (0..5).map(|_| pace.book(1, now, second * 1000).unwrap()).collect();
-        let behind: Vec<_> = moments.iter().map(|moment| moment.as_millis() as i64 - 100_000).collect();
-        // Three may go at once, the next wait their turn.
-        assert_eq!(behind, [-200, -100, 0, 100, 200]);
-        assert_eq!(pace.book(1, now, now), None);
-        // A batch of ten takes a second.
-        pace.book(10, now, second * 1000).unwrap();
-        assert_eq!(pace.book(1, now, second * 1000).unwrap(), now + second * 13 / 10);
+        let mut book = |calls| {
+            let moment = pace.next(now);
+            pace.go(moment, calls);
+            moment.as_millis() as i64 - 100_000
+        };
+        // Three may go at once, the next wait their turn; a batch of ten takes a second.
+        assert_eq!([1, 1, 1, 1, 10, 1].map(&mut book), [-200, -100, 0, 100, 200, 1_200]);
+    }
+
+    #[tokio::test]
+    async fn who_goes_away_while_it_waits_for_its_moment_has_taken_none() {
+        let store = Store::new(Memory::new()).layer(Limit::new().per_second(20, 1));
+        store.put("k", "v").await.unwrap();
+        for _ in 0..100 {
+            assert!(futures_util::FutureExt::now_or_never(store.put("k", "v").into_future()).is_none());
+        }
+        // Had they taken theirs, this one would wait for five seconds and be refused.
+        store.put("k", "v").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_list_counts_once_whatever_its_length() {
+        let below = Store::new(Memory::new());
+        below.put_many((0..1_000).map(|n| (format!("{n}"), ""))).await;
+        let limit = Limit::new().per_second(1, 1).wait_max(Duration::ZERO);
+        assert_eq!(below.layer(limit).list("").await.unwrap().len(), 1_000);
     }
 
     #[tokio::test]

@@ -195,7 +195,7 @@ impl Behind {
 
     async fn later(&self, key: &Key, change: Change, hold: Duration, known: Known) -> Result<()> {
         let Pending { entries, bytes } = self.pending;
-        self.courier.until_room(|waiting, size| waiting < entries && size < bytes).await;
+        self.courier.until_room(|waiting| waiting.entries < entries && waiting.bytes < bytes).await;
         self.courier.submit(key, change, hold, |number| self.view.note(key, number, known)).map(drop)
     }
 
@@ -225,9 +225,8 @@ impl Behind {
 
     /// Lets what was written to these keys before go first.
     async fn after_the_others(&self, keys: &[Key]) -> Result<()> {
-        self.courier.check_open()?;
         self.courier.settle(keys).await;
-        Ok(())
+        self.courier.check_open()
     }
 
     async fn put_now(&self, key: &Key, body: Body, options: PutOptions) -> Result<Version> {
@@ -362,7 +361,7 @@ impl StorageAdapter for Behind {
 
     async fn flush(&self) -> Result<()> {
         self.courier.settle_all().await;
-        let below = self.inner().flush().await;
-        self.take_failure().and(below)
+        self.inner().flush().await?;
+        self.take_failure()
     }
 }

@@ -1,6 +1,6 @@
 //! The driver: takes writes in, sends batches when the queue says so, and tells everybody how it went.
 
-use std::{fmt, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, panic::AssertUnwindSafe, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
 use leasehold_core::{BatchOptions, Environment, Error, ErrorKind, Key, Outcome, Result, StorageAdapter};
@@ -10,7 +10,7 @@ use tokio::{
     sync::{Notify, oneshot},
 };
 
-use super::queue::{Change, Item, Limits, Queue};
+use super::queue::{Change, Item, Limits, Queue, Size};
 
 /// How often, at most, a batch that has landed lets others run before the next one goes.
 const YIELDS_MAX: usize = 64;
@@ -39,7 +39,10 @@ pub(super) struct Courier {
 
 struct State {
     queue: Queue<Waiter>,
-    alarm: Option<Duration>,
+    /// The moments at which somebody will look again.
+    alarms: BTreeSet<Duration>,
+    /// Where tasks run when nobody who asks is in a runtime: where the last write came from.
+    runtime: Option<Handle>,
     closed: bool,
 }
 
@@ -54,7 +57,7 @@ impl Courier {
         let entries = limits.entries.min(inner.capabilities().limits().batch_operations_max).max(1);
         let queue = Queue::new(Limits { entries, ..limits }, coalesce);
         Arc::new(Self {
-            state: Mutex::new(State { queue, alarm: None, closed: false }),
+            state: Mutex::new(State { queue, alarms: BTreeSet::new(), runtime: None, closed: false }),
             inner,
             environment,
             witness,
@@ -90,60 +93,49 @@ impl Courier {
         }
         let now = self.environment.clock.monotonic();
         note(state.queue.push(key.clone(), change, told, now, hold));
-        self.go(state, &runtime);
+        state.runtime = Some(runtime);
+        self.go(state);
         Ok(wait)
     }
 
     /// Sends what may go, and sees to it that the rest is looked at in time.
-    fn go(self: &Arc<Self>, mut state: MutexGuard<'_, State>, runtime: &Handle) {
+    fn go(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
+        let Some(runtime) = Handle::try_current().ok().or_else(|| state.runtime.clone()) else { return };
         let now = self.environment.clock.monotonic();
-        while let Some(items) = state.queue.depart(now) {
-            runtime.spawn(self.clone().fly(items));
+        let flights: Vec<_> = std::iter::from_fn(|| state.queue.depart(now)).collect();
+        let alarm = state.queue.alarm();
+        let sooner = alarm.filter(|alarm| state.alarms.first().is_none_or(|set| alarm < set));
+        state.alarms.extend(sooner);
+        drop(state);
+        // A runtime that is over drops its tasks at once, and those need the lock.
+        let departed = !flights.is_empty();
+        for items in flights {
+            runtime.spawn(Flight { courier: self.clone(), items, placed: true }.fly());
         }
-        if let Some(alarm) = state.queue.alarm()
-            && state.alarm.is_none_or(|set| alarm < set)
-        {
-            state.alarm = Some(alarm);
-            drop(state);
-            runtime.spawn(self.clone().ring(alarm));
+        if let Some(moment) = sooner {
+            runtime.spawn(Alarm { courier: self.clone(), moment }.ring());
         }
-    }
-
-    async fn ring(self: Arc<Self>, alarm: Duration) {
-        let now = self.environment.clock.monotonic();
-        self.environment.clock.sleep(alarm.saturating_sub(now)).await;
-        let mut state = self.state.lock();
-        if state.alarm == Some(alarm) {
-            state.alarm = None;
-        }
-        self.go(state, &Handle::current());
-    }
-
-    /// One batch after the other, as long as there is something to send.
-    async fn fly(self: Arc<Self>, mut items: Vec<Item<Waiter>>) {
-        loop {
-            let count = items.len();
-            let results = self.send(&items).await;
-            for (item, result) in items.iter().zip(&results) {
-                if let Some(witness) = &self.witness {
-                    witness(&Landed { number: item.number, key: &item.key, result });
-                }
-            }
-            self.state.lock().queue.landed(items.iter().map(|item| (&item.key, item.number)));
-            for (item, result) in items.into_iter().zip(results) {
-                tell(item.waiters, result);
-            }
+        if departed {
+            // There is room again.
             self.landing.notify_waiters();
-            if count > 1 {
-                self.linger(count).await;
-            }
-            let mut state = self.state.lock();
-            state.queue.release();
-            match state.queue.depart(self.environment.clock.monotonic()) {
-                Some(next) => items = next,
-                None => return self.go(state, &Handle::current()),
+        }
+    }
+
+    /// Tells everybody how the writes of a batch ended, and makes way for those behind them.
+    fn land(&self, items: Vec<Item<Waiter>>, results: Vec<Result<Outcome>>) {
+        if let Some(witness) = &self.witness {
+            for (item, result) in items.iter().zip(&results) {
+                let landed = Landed { number: item.number, key: &item.key, result };
+                // A hook of the user's may panic; the others must be told all the same.
+                let _ = std::panic::catch_unwind(AssertUnwindSafe(|| witness(&landed)));
             }
         }
+        let now = self.environment.clock.monotonic();
+        self.state.lock().queue.landed(items.iter().map(|item| (&item.key, item.number)), now);
+        for (item, result) in items.into_iter().zip(results) {
+            tell(item.waiters, result);
+        }
+        self.landing.notify_waiters();
     }
 
     /// Lets those who were told just now write again, so that they share the next batch as they shared this one.
@@ -151,7 +143,7 @@ impl Courier {
         let (mut waiting, mut idle) = (0, 0);
         for _ in 0..YIELDS_MAX {
             tokio::task::yield_now().await;
-            let now = self.state.lock().queue.size().0;
+            let now = self.state.lock().queue.size().entries;
             idle = if now > waiting { 0 } else { idle + 1 };
             waiting = now;
             if now >= wanted || idle > 2 {
@@ -160,36 +152,34 @@ impl Courier {
         }
     }
 
+    fn unknown(&self, message: &str, item: &Item<Waiter>) -> Result<Outcome> {
+        Err(Error::new(ErrorKind::Unexpected, message).on("batch", &item.key).at(&self.inner).indeterminate())
+    }
+
     /// One result for each item, whatever the store below does.
     async fn send(&self, items: &[Item<Waiter>]) -> Vec<Result<Outcome>> {
         let operations = items.iter().map(|item| item.change.operation(&item.key)).collect();
         let sent =
             AssertUnwindSafe(self.inner.batch(operations, BatchOptions::default())).catch_unwind().await;
-        let unknown = |message: &str, item: &Item<Waiter>| {
-            Err(Error::new(ErrorKind::Unexpected, message)
-                .on("batch", &item.key)
-                .at(&self.inner)
-                .indeterminate())
-        };
         let Ok(results) = sent else {
-            return items
-                .iter()
-                .map(|item| unknown("the store below panicked; this is a bug", item))
-                .collect();
+            let panicked = "the store below panicked; this is a bug";
+            return items.iter().map(|item| self.unknown(panicked, item)).collect();
         };
         let short = "the store below returned too few results; this is a bug";
         let mut results = results.into_iter();
-        items.iter().map(|item| results.next().unwrap_or_else(|| unknown(short, item))).collect()
+        items.iter().map(|item| results.next().unwrap_or_else(|| self.unknown(short, item))).collect()
     }
 
-    /// Waits until nothing that was written to these keys before is under way.
+    /// Waits until what was written to these keys before has landed. What comes meanwhile is not waited for.
     pub(super) async fn settle(self: &Arc<Self>, keys: &[Key]) {
-        self.until(|queue| {
-            let settled = !keys.iter().any(|key| queue.has(key));
-            if !settled {
-                queue.hurry(keys);
-            }
-            settled
+        let mut marks: Vec<(&Key, u64)> = {
+            let queue = &self.state.lock().queue;
+            keys.iter().filter_map(|key| Some((key, queue.last(key)?))).collect()
+        };
+        self.until(|queue, now| {
+            marks.retain(|(key, number)| queue.has(key, *number));
+            marks.iter().for_each(|(key, number)| queue.hurry(key, *number, now));
+            marks.is_empty()
         })
         .await;
     }
@@ -197,47 +187,117 @@ impl Courier {
     /// Waits until everything that was written before has landed.
     pub(super) async fn settle_all(self: &Arc<Self>) {
         let issued = self.state.lock().queue.issued();
-        self.until(|queue| {
-            queue.hurry_all();
+        self.until(|queue, now| {
+            queue.hurry_all(now);
             queue.is_through(issued)
         })
         .await;
     }
 
-    /// Waits until `room` is satisfied with how many writes wait, and how many bytes.
-    pub(super) async fn until_room(self: &Arc<Self>, room: impl Fn(usize, u64) -> bool) {
-        self.until(|queue| {
-            let (entries, bytes) = queue.size();
-            let satisfied = room(entries, bytes);
+    /// Waits until `room` is satisfied with what waits.
+    pub(super) async fn until_room(self: &Arc<Self>, room: impl Fn(Size) -> bool) {
+        self.until(|queue, now| {
+            let satisfied = room(queue.size());
             if !satisfied {
-                queue.hurry_all();
+                queue.hurry_all(now);
             }
             satisfied
         })
         .await;
     }
 
-    async fn until(self: &Arc<Self>, mut reached: impl FnMut(&mut Queue<Waiter>) -> bool) {
+    async fn until(self: &Arc<Self>, mut reached: impl FnMut(&mut Queue<Waiter>, Duration) -> bool) {
         loop {
             let mut landing = pin!(self.landing.notified());
             landing.as_mut().enable();
             for _ in 0..2 {
                 let mut state = self.state.lock();
-                if reached(&mut state.queue) {
+                if reached(&mut state.queue, self.environment.clock.monotonic()) {
                     return;
                 }
                 // What is sent now may be all that was in the way.
-                if let Ok(runtime) = Handle::try_current() {
-                    self.go(state, &runtime);
-                }
+                self.go(state);
             }
             landing.await;
         }
     }
 
+    /// Whether nothing waits and nothing is on its way.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.state.lock();
+        state.queue.is_through(state.queue.issued())
+    }
+
     /// Takes in nothing more.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
+    }
+}
+
+/// A batch on its way. When its task is dropped, because its runtime ends, its writes are unknown and nothing waits for it.
+struct Flight {
+    courier: Arc<Courier>,
+    items: Vec<Item<Waiter>>,
+    /// Whether it holds one of the places that batches have.
+    placed: bool,
+}
+
+impl Flight {
+    /// One batch after the other, as long as there is something to send.
+    async fn fly(mut self) {
+        loop {
+            let results = self.courier.send(&self.items).await;
+            let items = std::mem::take(&mut self.items);
+            let count = items.len();
+            self.courier.land(items, results);
+            if count > 1 {
+                self.courier.linger(count).await;
+            }
+            self.placed = false;
+            let mut state = self.courier.state.lock();
+            state.queue.release();
+            match state.queue.depart(self.courier.environment.clock.monotonic()) {
+                Some(items) => (self.items, self.placed) = (items, true),
+                None => return self.courier.go(state),
+            }
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let items = std::mem::take(&mut self.items);
+        if !items.is_empty() {
+            let message = "the runtime of the batch ended before the batch did";
+            let results = items.iter().map(|item| self.courier.unknown(message, item)).collect();
+            self.courier.land(items, results);
+        }
+        if self.placed {
+            self.courier.state.lock().queue.release();
+            self.courier.landing.notify_waiters();
+        }
+    }
+}
+
+/// A look at the queue that is to come.
+struct Alarm {
+    courier: Arc<Courier>,
+    moment: Duration,
+}
+
+impl Alarm {
+    async fn ring(self) {
+        let clock = &self.courier.environment.clock;
+        clock.sleep(self.moment.saturating_sub(clock.monotonic())).await;
+        let mut state = self.courier.state.lock();
+        state.alarms.remove(&self.moment);
+        self.courier.go(state);
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.courier.state.lock().alarms.remove(&self.moment);
     }
 }
 

@@ -42,9 +42,8 @@ impl Grouped {
 
     /// Lets what was written to these keys before go first.
     async fn after_the_others(&self, keys: &[Key]) -> Result<()> {
-        self.courier.check_open()?;
         self.courier.settle(keys).await;
-        Ok(())
+        self.courier.check_open()
     }
 
     /// Whether writes of this key are not to be collected.

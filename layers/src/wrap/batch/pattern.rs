@@ -24,19 +24,22 @@ impl Pattern {
 
     pub(super) fn matches(&self, key: &Key) -> bool {
         let segments: Vec<&str> = key.segments().collect();
-        matches(&self.0, &segments)
-    }
-}
-
-fn matches(pattern: &[String], segments: &[&str]) -> bool {
-    match pattern.split_first() {
-        None => segments.is_empty(),
-        Some((first, rest)) if first == "**" => {
-            (0..=segments.len()).any(|skipped| matches(rest, &segments[skipped..]))
+        // After how many segments of the key the pattern so far can end.
+        let mut ends = vec![false; segments.len() + 1];
+        ends[0] = true;
+        for part in &self.0 {
+            if part == "**" {
+                for end in 1..ends.len() {
+                    ends[end] |= ends[end - 1];
+                }
+            } else {
+                for end in (1..ends.len()).rev() {
+                    ends[end] = ends[end - 1] && (part == "*" || part == segments[end - 1]);
+                }
+                ends[0] = false;
+            }
         }
-        Some((first, rest)) => segments
-            .split_first()
-            .is_some_and(|(segment, after)| (first == "*" || first == segment) && matches(rest, after)),
+        ends[segments.len()]
     }
 }
 
@@ -56,6 +59,8 @@ mod tests {
             ("**", "anything/at/all", true),
             ("a/*/c", "a/b/c", true),
             ("a/*/c", "a/c", false),
+            ("**/a/**/a/**", "a/b/a", true),
+            ("**/a/**/a/**", "a/b", false),
             ("a", "a", true),
         ] {
             let key = Key::new(key).unwrap();

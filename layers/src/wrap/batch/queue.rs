@@ -1,10 +1,11 @@
 //! What waits to be written, and what is on its way: a machine without time, tasks or input of its own.
 //!
-//! A write is *held* until its interval is over, then *ready* until a batch takes it, then on its way until the batch *lands*.
-//! No batch takes a write of a key of which another is on its way, so writes of one key arrive in the order they came.
+//! A write is *held* until its interval is over, then *ready* until a batch takes it, then on its way until the batch *lands*. Of
+//! each key one write at a time is ready or on its way, and the others are *behind* it, so they arrive in the order they came, and
+//! no batch has two of one key.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     time::Duration,
 };
 
@@ -65,15 +66,54 @@ pub(super) struct Queue<W> {
     issued: u64,
     held: BTreeMap<(Duration, u64), Item<W>>,
     ready: BTreeMap<u64, Item<W>>,
-    ready_bytes: u64,
-    held_bytes: u64,
-    /// The numbers that wait, by key, in order.
-    waiting: HashMap<Key, BTreeMap<u64, Option<Duration>>>,
-    /// The keys of which a write is on its way.
-    flying: HashSet<Key>,
+    keys: HashMap<Key, OnKey<W>>,
     /// Every number that has not landed.
     outstanding: BTreeSet<u64>,
+    /// What waits, and in `held` of it.
+    waiting: Size,
+    waiting_held: Size,
+    waiting_ready: Size,
     flights: usize,
+}
+
+/// What is outstanding of one key.
+#[derive(Debug)]
+struct OnKey<W> {
+    /// The numbers that have not landed, and for those that are held until when.
+    numbers: BTreeMap<u64, Option<Duration>>,
+    /// The one that is on its way.
+    flying: Option<u64>,
+    /// The one that is ready.
+    ready: Option<u64>,
+    /// What comes after these.
+    behind: VecDeque<Item<W>>,
+}
+
+/// Entries and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) entries: usize,
+    pub(super) bytes: u64,
+}
+
+impl Size {
+    fn add(&mut self, bytes: u64) {
+        (self.entries, self.bytes) = (self.entries + 1, self.bytes + bytes);
+    }
+
+    fn remove(&mut self, bytes: u64) {
+        (self.entries, self.bytes) = (self.entries - 1, self.bytes - bytes);
+    }
+
+    fn reaches(&self, limits: &Limits) -> bool {
+        self.entries >= limits.entries || self.bytes >= limits.bytes
+    }
+}
+
+impl<W> Default for OnKey<W> {
+    fn default() -> Self {
+        Self { numbers: BTreeMap::new(), flying: None, ready: None, behind: VecDeque::new() }
+    }
 }
 
 impl<W> Queue<W> {
@@ -84,67 +124,98 @@ impl<W> Queue<W> {
             issued: 0,
             held: BTreeMap::new(),
             ready: BTreeMap::new(),
-            ready_bytes: 0,
-            held_bytes: 0,
-            waiting: HashMap::new(),
-            flying: HashSet::new(),
+            keys: HashMap::new(),
             outstanding: BTreeSet::new(),
+            waiting: Size::default(),
+            waiting_held: Size::default(),
+            waiting_ready: Size::default(),
             flights: 0,
         }
     }
 
     /// Takes a write in, to be held for `hold`. Returns its number, that of the put it replaced if it did.
     pub(super) fn push(&mut self, key: Key, change: Change, waiter: W, now: Duration, hold: Duration) -> u64 {
-        if let Some(number) = self.replace(&key, &change) {
-            let item = self.item(&key, number).expect("it waits");
-            item.change = change;
-            item.waiters.push(waiter);
-            return number;
-        }
+        let bytes = change.bytes();
+        let (change, waiter) = match self.replace(&key, change, waiter) {
+            Ok(number) => return number,
+            Err(new) => new,
+        };
         self.issued += 1;
         let number = self.issued;
-        let due = (!hold.is_zero()).then(|| now + hold);
-        let bytes = change.bytes();
+        let due = (!hold.is_zero()).then(|| now.saturating_add(hold));
         let item = Item { number, key: key.clone(), change, waiters: vec![waiter], since: now };
+        self.keys.entry(key).or_default().numbers.insert(number, due);
+        self.outstanding.insert(number);
+        self.waiting.add(bytes);
         match due {
             Some(due) => {
-                self.held_bytes += bytes;
+                self.waiting_held.add(bytes);
                 self.held.insert((due, number), item);
+                if self.waiting_held.reaches(&self.limits) {
+                    self.hurry_all(now);
+                }
             }
-            None => {
-                self.ready_bytes += bytes;
-                self.ready.insert(number, item);
-            }
-        }
-        self.waiting.entry(key).or_default().insert(number, due);
-        self.outstanding.insert(number);
-        if self.held.len() >= self.limits.entries || self.held_bytes >= self.limits.bytes {
-            self.hurry_all();
+            None => self.line_up(item, now),
         }
         number
     }
 
-    /// The waiting put whose place a new one takes, its bytes counted anew.
-    fn replace(&mut self, key: &Key, change: &Change) -> Option<u64> {
+    /// Puts the new write in the place of the put that waits right before it, where both may be one.
+    fn replace(&mut self, key: &Key, change: Change, waiter: W) -> Result<u64, (Change, W)> {
+        let Some((number, bytes_before)) = self.replaceable(key, &change) else {
+            return Err((change, waiter));
+        };
+        let bytes = change.bytes();
+        let on_key = self.keys.get_mut(key).expect("it has a write that waits");
+        let mut sizes = vec![&mut self.waiting];
+        let item = match on_key.numbers[&number] {
+            Some(due) => {
+                sizes.push(&mut self.waiting_held);
+                self.held.get_mut(&(due, number))
+            }
+            None if on_key.ready == Some(number) => {
+                sizes.push(&mut self.waiting_ready);
+                self.ready.get_mut(&number)
+            }
+            None => on_key.behind.back_mut(),
+        };
+        let item = item.expect("it waits where it was put");
+        sizes.into_iter().for_each(|size| size.bytes = size.bytes - bytes_before + bytes);
+        item.change = change;
+        item.waiters.push(waiter);
+        Ok(number)
+    }
+
+    /// The number and the bytes of the last write of a key, if it waits and both are puts without condition.
+    fn replaceable(&self, key: &Key, change: &Change) -> Option<(u64, u64)> {
         if !self.coalesce || !change.is_plain_put() {
             return None;
         }
-        let (number, due) = self.waiting.get(key)?.last_key_value().map(|(number, due)| (*number, *due))?;
-        let before = &self.item(key, number)?.change;
-        if !before.is_plain_put() {
-            return None;
-        }
-        let before = before.bytes();
-        let counted = if due.is_some() { &mut self.held_bytes } else { &mut self.ready_bytes };
-        *counted = *counted - before + change.bytes();
-        Some(number)
+        let on_key = self.keys.get(key)?;
+        let (number, due) = on_key.numbers.last_key_value()?;
+        let item = match due {
+            Some(due) => self.held.get(&(*due, *number)),
+            None if on_key.ready == Some(*number) => self.ready.get(number),
+            None => on_key.behind.back(),
+        };
+        let before = &item.filter(|item| item.number == *number)?.change;
+        before.is_plain_put().then(|| (*number, before.bytes()))
     }
 
-    fn item(&mut self, key: &Key, number: u64) -> Option<&mut Item<W>> {
-        match self.waiting.get(key)?.get(&number)? {
-            Some(due) => self.held.get_mut(&(*due, number)),
-            None => self.ready.get_mut(&number),
+    /// A write whose time has come: ready, or behind the one of its key that is.
+    fn line_up(&mut self, mut item: Item<W>, now: Duration) {
+        let on_key = self.keys.get_mut(&item.key).expect("it is outstanding");
+        if let Some(due) = on_key.numbers.get_mut(&item.number) {
+            *due = None;
         }
+        if on_key.flying.is_some() || on_key.ready.is_some() {
+            on_key.behind.push_back(item);
+            return;
+        }
+        item.since = now;
+        on_key.ready = Some(item.number);
+        self.waiting_ready.add(item.change.bytes());
+        self.ready.insert(item.number, item);
     }
 
     /// What is to be sent now, if anything is; it counts as on its way until [`landed`](Queue::landed).
@@ -154,48 +225,41 @@ impl<W> Queue<W> {
     pub(super) fn depart(&mut self, now: Duration) -> Option<Vec<Item<W>>> {
         self.promote(now);
         let (_, oldest) = self.ready.first_key_value()?;
-        let full = self.ready.len() >= self.limits.entries || self.ready_bytes >= self.limits.bytes;
         let late = now.saturating_sub(oldest.since) >= self.limits.wait;
-        if self.flights > 0 && (self.flights >= self.limits.flights || !(full || late)) {
+        let enough = late || self.waiting_ready.reaches(&self.limits);
+        if self.flights > 0 && (self.flights >= self.limits.flights || !enough) {
             return None;
         }
-        let mut bytes = 0;
-        let mut numbers = Vec::new();
-        for (number, item) in &self.ready {
-            if self.flying.contains(&item.key) {
-                continue;
-            }
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        while let Some((_, item)) = self.ready.first_key_value() {
             let size = item.change.bytes();
-            if numbers.len() == self.limits.entries
-                || (!numbers.is_empty() && bytes + size > self.limits.bytes)
-            {
+            if items.len() == self.limits.entries || (!items.is_empty() && bytes + size > self.limits.bytes) {
                 break;
             }
             bytes += size;
-            numbers.push(*number);
-        }
-        if numbers.is_empty() {
-            return None;
-        }
-        let items: Vec<_> = numbers.iter().filter_map(|number| self.ready.remove(number)).collect();
-        self.ready_bytes -= bytes;
-        for item in &items {
-            self.flying.insert(item.key.clone());
-            let waiting = self.waiting.get_mut(&item.key).expect("it waited");
-            waiting.remove(&item.number);
-            if waiting.is_empty() {
-                self.waiting.remove(&item.key);
-            }
+            self.waiting.remove(size);
+            self.waiting_ready.remove(size);
+            let (number, item) = self.ready.pop_first().expect("it was just looked at");
+            let on_key = self.keys.get_mut(&item.key).expect("it is outstanding");
+            (on_key.ready, on_key.flying) = (None, Some(number));
+            items.push(item);
         }
         self.flights += 1;
         Some(items)
     }
 
     /// The writes of a batch are done, however. Its place stays taken until [`release`](Queue::release).
-    pub(super) fn landed<'a>(&mut self, items: impl IntoIterator<Item = (&'a Key, u64)>) {
+    pub(super) fn landed<'a>(&mut self, items: impl IntoIterator<Item = (&'a Key, u64)>, now: Duration) {
         for (key, number) in items {
-            self.flying.remove(key);
             self.outstanding.remove(&number);
+            let Some(on_key) = self.keys.get_mut(key) else { continue };
+            on_key.numbers.remove(&number);
+            on_key.flying = None;
+            if let Some(next) = on_key.behind.pop_front() {
+                self.line_up(next, now);
+            } else if on_key.numbers.is_empty() {
+                self.keys.remove(key);
+            }
         }
     }
 
@@ -207,20 +271,28 @@ impl<W> Queue<W> {
     /// When [`depart`](Queue::depart) should be asked again, if nothing else happens.
     pub(super) fn alarm(&self) -> Option<Duration> {
         let held = self.held.first_key_value().map(|((due, _), _)| *due);
-        let late = self.ready.first_key_value().map(|(_, item)| item.since + self.limits.wait);
+        let late = self.ready.first_key_value().map(|(_, item)| item.since.saturating_add(self.limits.wait));
         // With every place taken, only a landing helps.
         let late = late.filter(|_| self.flights < self.limits.flights);
         held.into_iter().chain(late).min()
     }
 
-    /// How many wait, and how many bytes.
-    pub(super) fn size(&self) -> (usize, u64) {
-        (self.held.len() + self.ready.len(), self.held_bytes + self.ready_bytes)
+    /// What waits.
+    pub(super) fn size(&self) -> Size {
+        self.waiting
     }
 
-    /// Whether a write of `key` waits or is on its way.
-    pub(super) fn has(&self, key: &Key) -> bool {
-        self.flying.contains(key) || self.waiting.contains_key(key)
+    /// The last write of `key` that has not landed.
+    pub(super) fn last(&self, key: &Key) -> Option<u64> {
+        self.keys.get(key)?.numbers.last_key_value().map(|(number, _)| *number)
+    }
+
+    /// Whether a write of `key` up to `number` has not landed.
+    pub(super) fn has(&self, key: &Key, number: u64) -> bool {
+        self.keys
+            .get(key)
+            .and_then(|on_key| on_key.numbers.first_key_value())
+            .is_some_and(|(first, _)| *first <= number)
     }
 
     /// The last number that was given out.
@@ -233,40 +305,30 @@ impl<W> Queue<W> {
         self.outstanding.first().is_none_or(|first| *first > number)
     }
 
-    /// What is held of these keys is ready now.
-    pub(super) fn hurry<'a>(&mut self, keys: impl IntoIterator<Item = &'a Key>) {
-        for key in keys {
-            let held: Vec<_> = self
-                .waiting
-                .get(key)
-                .into_iter()
-                .flatten()
-                .filter_map(|(n, d)| Some((((*d)?), *n)))
-                .collect();
-            held.into_iter().for_each(|place| self.make_ready(place));
-        }
+    /// What is held of `key` up to `number` is held no longer.
+    pub(super) fn hurry(&mut self, key: &Key, number: u64, now: Duration) {
+        let numbers = self.keys.get(key).map(|on_key| on_key.numbers.range(..=number));
+        let held = numbers.into_iter().flatten().filter_map(|(number, due)| Some(((*due)?, *number)));
+        held.collect::<Vec<_>>().into_iter().for_each(|place| self.let_go(place, now));
     }
 
-    /// What is held of any key is ready now.
-    pub(super) fn hurry_all(&mut self) {
+    /// Nothing of any key is held any longer.
+    pub(super) fn hurry_all(&mut self, now: Duration) {
         while let Some((place, _)) = self.held.first_key_value() {
-            self.make_ready(*place);
+            self.let_go(*place, now);
         }
     }
 
     fn promote(&mut self, now: Duration) {
         while let Some((place, _)) = self.held.first_key_value().filter(|((due, _), _)| *due <= now) {
-            self.make_ready(*place);
+            self.let_go(*place, now);
         }
     }
 
-    fn make_ready(&mut self, place: (Duration, u64)) {
-        let Some(item) = self.held.remove(&place) else { return };
-        let bytes = item.change.bytes();
-        (self.held_bytes, self.ready_bytes) = (self.held_bytes - bytes, self.ready_bytes + bytes);
-        if let Some(due) = self.waiting.get_mut(&item.key).and_then(|waiting| waiting.get_mut(&item.number)) {
-            *due = None;
+    fn let_go(&mut self, place: (Duration, u64), now: Duration) {
+        if let Some(item) = self.held.remove(&place) {
+            self.waiting_held.remove(item.change.bytes());
+            self.line_up(item, now);
         }
-        self.ready.insert(item.number, item);
     }
 }

@@ -19,7 +19,7 @@ use leasehold_memory::Memory;
 
 use super::{
     Batch,
-    queue::{Change, Limits, Queue},
+    queue::{Change, Limits, Queue, Size},
 };
 use crate::{Fault, Faults, Gate, Meter, Verb};
 
@@ -484,18 +484,93 @@ fn a_queue_counts_what_it_holds() {
     let limits = Limits { wait: Duration::from_secs(1), entries: 2, bytes: 100, flights: 2 };
     let mut queue = Queue::new(limits, true);
     let put = |size: usize| Change::Put(Bytes::from(vec![0; size]), PutOptions::default());
-    let now = Duration::ZERO;
-    queue.push(key("a"), put(10), (), now, Duration::from_secs(5));
-    assert_eq!((queue.size(), queue.alarm()), ((1, 10), Some(Duration::from_secs(5))));
+    let (now, hold) = (Duration::ZERO, Duration::from_secs(5));
+    let size = |entries, bytes| Size { entries, bytes };
+    queue.push(key("a"), put(10), (), now, hold);
+    assert_eq!((queue.size(), queue.alarm()), (size(1, 10), Some(hold)));
     assert!(queue.depart(now).is_none());
     // Takes the place of the first.
-    queue.push(key("a"), put(20), (), now, Duration::from_secs(5));
-    assert_eq!(queue.size(), (1, 20));
+    queue.push(key("a"), put(20), (), now, hold);
+    assert_eq!(queue.size(), size(1, 20));
     // Enough is held.
-    queue.push(key("b"), put(5), (), now, Duration::from_secs(5));
+    queue.push(key("b"), put(5), (), now, hold);
     let items = queue.depart(now).unwrap();
     assert_eq!(items.iter().map(|item| item.waiters.len()).collect::<Vec<_>>(), [2, 1]);
-    assert_eq!((queue.size(), queue.is_through(queue.issued())), ((0, 0), false));
-    queue.landed(items.iter().map(|item| (&item.key, item.number)));
-    assert!(queue.is_through(queue.issued()) && !queue.has(&key("a")));
+    assert_eq!((queue.size(), queue.is_through(queue.issued())), (size(0, 0), false));
+    queue.landed(items.iter().map(|item| (&item.key, item.number)), now);
+    assert!(queue.is_through(queue.issued()) && queue.last(&key("a")).is_none());
+}
+
+#[test]
+fn what_waits_behind_its_own_key_rings_no_alarm_and_hurries_nobody() {
+    let limits = Limits { wait: Duration::from_secs(1), entries: 2, bytes: 100, flights: 4 };
+    let mut queue = Queue::new(limits, false);
+    let put = || Change::Put(Bytes::new(), PutOptions::default());
+    queue.push(key("a"), put(), (), Duration::ZERO, Duration::ZERO);
+    let first = queue.depart(Duration::ZERO).unwrap();
+    for _ in 0..5 {
+        queue.push(key("a"), put(), (), Duration::ZERO, Duration::ZERO);
+    }
+    let late = Duration::from_secs(10);
+    assert_eq!((queue.alarm(), queue.depart(late).is_none()), (None, true));
+    queue.push(key("b"), put(), (), late, Duration::ZERO);
+    assert!(queue.depart(late).is_none(), "another key is neither late nor one of many");
+    queue.landed(first.iter().map(|item| (&item.key, item.number)), late);
+    queue.release();
+    let next: Vec<_> = queue.depart(late).unwrap().into_iter().map(|item| item.key.to_string()).collect();
+    assert_eq!(next.len(), 2, "one of each key: {next:?}");
+}
+
+#[tokio::test]
+async fn an_increment_waits_for_what_came_before_it_and_not_for_what_comes_meanwhile() {
+    let bench = grouped();
+    bench.below.put("n", "1").await.unwrap();
+    let busy = bench.store.clone();
+    let writer = tokio::spawn(async move {
+        loop {
+            let (one, other) =
+                tokio::join!(busy.put("n", "1").into_future(), busy.put("n", "1").into_future());
+            one.and(other).unwrap();
+        }
+    });
+    tokio::task::yield_now().await;
+    for _ in 0..20 {
+        bench.store.increment("n", 1).await.unwrap();
+    }
+    writer.abort();
+}
+
+#[test]
+fn a_runtime_that_ends_leaves_its_writes_unknown_and_the_layer_usable() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let bench = behind();
+    let gate = bench.faults.hold(Verb::Batch);
+    first.block_on(async {
+        bench.store.put("k", "v").await.unwrap();
+        let flush = bench.batch.flush();
+        let reached = gate.reached();
+        futures_util::pin_mut!(flush, reached);
+        futures_util::future::select(flush, reached).await;
+    });
+    drop(first);
+    second.block_on(async {
+        let error = bench.batch.flush().await.unwrap_err();
+        assert!(error.is_indeterminate(), "{error}");
+        assert_eq!(text(&bench.store, "k").await, None);
+        bench.store.put("k", "w").await.unwrap();
+        bench.batch.close().await.unwrap();
+        assert_eq!(text(&bench.below, "k").await.unwrap(), "w");
+    });
+}
+
+#[tokio::test]
+async fn a_hook_that_panics_stops_nobody() {
+    let bench =
+        bench(Batch::write_behind().wait(Duration::from_secs(3600)).on_error(|_, _| panic!("as planned")));
+    bench.faults.next_on("a", Verb::Put, Fault::Before).unwrap();
+    bench.store.put("a", "v").await.unwrap();
+    bench.store.put("b", "v").await.unwrap();
+    bench.batch.flush().await.unwrap_err();
+    assert_eq!(text(&bench.below, "b").await.unwrap(), "v");
 }

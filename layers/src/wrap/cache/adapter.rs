@@ -144,7 +144,7 @@ impl Cached {
     async fn load(&self, key: &Key, kept: Option<Arc<Kept>>, options: GetOptions) -> Result<Lookup> {
         let join = match self.mode {
             Mode::Revalidate => Join::NotBegun,
-            Mode::BoundedStaleness => Join::Running,
+            Mode::BoundedStaleness => Join::Within(self.traffic.shelf.bound()),
         };
         let (loader, owned) = (self.loader.clone(), key.clone());
         let loaded = self.traffic.share(key, join, move |read| loader.load(owned, kept, read)).await?;
@@ -211,8 +211,8 @@ impl StorageAdapter for Cached {
                 self.hit();
                 self.answer(key, &kept.known, &options)
             }
-            // A part is no reason to fetch the whole.
-            Err(None) if options.range != ByteRange::Full => {
+            // A part, or the question whether there is something new, is no reason to fetch the whole.
+            Err(None) if options.range != ByteRange::Full || options.if_changed_from.is_some() => {
                 self.miss();
                 self.pass(key, options).await
             }

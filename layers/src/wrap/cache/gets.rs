@@ -59,10 +59,13 @@ pub(super) async fn get_many(
             }
         }
     }
-    if !below.is_empty() {
-        cached.loader.count();
-    }
-    let answers = cached.loader.inner.batch(below, options).await;
+    let answers = match below.is_empty() {
+        true => Vec::new(),
+        false => {
+            cached.loader.count();
+            cached.loader.inner.batch(below, options).await
+        }
+    };
     for (asked, answer) in asked.into_iter().zip(answers) {
         let place = asked.place;
         results[place] = Some(settle(cached, asked, answer).await);

@@ -82,6 +82,11 @@ impl Shelf {
         self.clock.boottime()
     }
 
+    /// How old an answer may be.
+    pub(super) fn bound(&self) -> Duration {
+        self.time_to_live.unwrap_or(Duration::MAX)
+    }
+
     /// What is kept for `key`, however old.
     pub(super) fn any(&self, key: &Key) -> Option<Arc<Kept>> {
         self.kept.get(key)
@@ -112,6 +117,10 @@ impl Shelf {
 
     /// Keeps an answer that was asked for at `since`. An absence only where it is remembered.
     pub(super) fn keep(&self, key: &Key, known: Known, since: Duration) {
+        // Of two reads at the same time the one that began later may have come first.
+        if self.kept.peek(key).is_some_and(|kept| kept.since > since) {
+            return;
+        }
         if matches!(known, Known::Absent) && self.absent_for.is_none_or(|age| age.is_zero()) {
             self.kept.remove(key);
             return;

@@ -275,6 +275,33 @@ async fn reads_of_one_key_at_one_time_share_a_request() {
 }
 
 #[tokio::test]
+async fn a_read_joins_no_request_that_is_older_than_the_bound() {
+    let bench = stale();
+    bench.below.put("k", "old").await.unwrap();
+    let gate = bench.faults.hold_reply(Verb::Get);
+    let store = bench.store.clone();
+    let slow = tokio::spawn(async move { text(&store, "k").await });
+    gate.reached().await;
+    bench.below.put("k", "new").await.unwrap();
+    bench.clock.forward(AGE);
+    let late = text(&bench.store, "k");
+    let (late, ()) = tokio::join!(late, async { gate.release() });
+    assert_eq!(late.unwrap(), "new");
+    slow.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_panic_below_is_told_to_all_who_wait() {
+    let cache = Cache::bounded_staleness(ROOM, AGE);
+    let traffic = Traffic::<()>::new(super::shelf::Shelf::new(&cache));
+    let key = Key::new("k").unwrap();
+    let first = traffic.share(&key, Join::Within(AGE), |_| async { panic!("as planned") });
+    let second = traffic.share(&key, Join::Within(AGE), |_| async { unreachable!("it joins") });
+    assert!(first.await.is_err() && second.await.is_err());
+    assert_eq!(traffic.keys(), 0);
+}
+
+#[tokio::test]
 async fn a_read_that_revalidates_joins_no_request_that_has_begun() {
     let bench = revalidating();
     bench.below.put("k", "old").await.unwrap();
@@ -447,11 +474,11 @@ async fn keys_on_which_nothing_is_under_way_take_no_memory() {
     let traffic = Traffic::<()>::new(super::shelf::Shelf::new(&cache));
     let key = Key::new("k").unwrap();
     let (write, read) = (traffic.write(&key), traffic.read(&key));
-    let mut flight = traffic.share(&key, Join::Running, |read| async move {
+    let mut flight = traffic.share(&key, Join::Within(AGE), |read| async move {
         drop(read);
         std::future::pending().await
     });
-    let joined = traffic.share(&key, Join::Running, |_| async { unreachable!("it joins") });
+    let joined = traffic.share(&key, Join::Within(AGE), |_| async { unreachable!("it joins") });
     assert!((&mut flight).now_or_never().is_none());
     assert_eq!(traffic.keys(), 1);
     drop((write, read, flight, joined));

@@ -8,12 +8,13 @@ use std::{
     collections::{HashMap, hash_map::RandomState},
     fmt,
     hash::BuildHasher,
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
 };
 
 use futures_util::future::{BoxFuture, FutureExt, Shared, WeakShared};
-use leasehold_core::{Error, Key};
+use leasehold_core::{Error, ErrorKind, Key};
 use parking_lot::{Mutex, MutexGuard};
 
 use super::shelf::Shelf;
@@ -45,6 +46,7 @@ struct OnKey<T: Clone> {
 struct SharedRead<T: Clone> {
     number: u64,
     epoch: u64,
+    since: Duration,
     begun: bool,
     flight: WeakShared<BoxFuture<'static, Result<T, Error>>>,
 }
@@ -58,8 +60,8 @@ impl<T: Clone> Default for OnKey<T> {
 /// Which shared requests a read may join.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Join {
-    /// One that has begun, too: what it finds is new enough.
-    Running,
+    /// One that has begun, too, if no longer ago than this: what it finds is new enough.
+    Within(Duration),
     /// Only one that has not begun: what it finds must be at least as new as the read that joins.
     NotBegun,
 }
@@ -112,7 +114,8 @@ impl<T: Clone + Send + Sync + 'static> Traffic<T> {
         if let Some(shared) = before
             && let Some(flight) = shared.flight.upgrade()
         {
-            if join == Join::Running || !shared.begun {
+            let young = |age| self.shelf.now().saturating_sub(shared.since) < age;
+            if !shared.begun || matches!(join, Join::Within(age) if young(age)) {
                 return flight;
             }
             running = Some(flight);
@@ -120,19 +123,23 @@ impl<T: Clone + Send + Sync + 'static> Traffic<T> {
         on_key.shares += 1;
         let (number, epoch) = (on_key.shares, on_key.epoch);
         let read = self.read_in(on_key, key);
+        let since = read.since;
         let (traffic, owned) = (self.clone(), key.clone());
         let flight = async move {
             if let Some(running) = running {
                 let _ = running.await;
             }
             traffic.on_shared(&owned, number, |shared| shared.as_mut().expect("it is this one").begun = true);
-            let loaded = load(read).await;
+            // Others wait for this one: they must be told of a panic, too.
+            let loaded = AssertUnwindSafe(load(read)).catch_unwind().await.unwrap_or_else(|_| {
+                Err(Error::new(ErrorKind::Unexpected, "the store below panicked; this is a bug"))
+            });
             traffic.on_shared(&owned, number, |shared| *shared = None);
             loaded
         };
         let flight = flight.boxed().shared();
         let weak = flight.downgrade().expect("it has not been polled");
-        on_key.shared = Some(SharedRead { number, epoch, begun: false, flight: weak });
+        on_key.shared = Some(SharedRead { number, epoch, since, begun: false, flight: weak });
         flight
     }
 

@@ -17,7 +17,8 @@ pub struct Keys(Arc<Vec<Named>>);
 #[derive(Clone)]
 struct Named {
     id: String,
-    cipher: XChaCha20Poly1305,
+    /// In a place of its own, so that no copy stays behind when the ring grows.
+    cipher: Box<XChaCha20Poly1305>,
 }
 
 impl Keys {
@@ -48,7 +49,7 @@ impl Keys {
         if self.0.iter().any(|named| named.id == id) {
             return Err(Error::invalid(format!("there is a key {id:?} already; give each its own id")));
         }
-        let cipher = XChaCha20Poly1305::new((&*key).into());
+        let cipher = Box::new(XChaCha20Poly1305::new((&*key).into()));
         Arc::make_mut(&mut self.0).push(Named { id: id.to_owned(), cipher });
         Ok(self)
     }
