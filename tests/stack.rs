@@ -150,17 +150,60 @@ async fn what_only_the_layer_can_refuse_has_its_line_too() {
         ("encrypt = { keys = [{ id = \"a\", env = \"NO_SUCH_KEY_OF_OURS\" }] }", "NO_SUCH_KEY_OF_OURS"),
         ("encrypt = { keys = [{ id = \"a\", env = \"PATH\" }] }", "64 hexadecimal digits"),
         ("faults = { before = 0.9, after = 0.9 }", "at most 1"),
+        ("faults = { delay-max = \"1s\" }", "needs a share"),
+        ("limit = {}", "nothing is limited"),
+        ("limit = { at-once = 0 }", "at least 1"),
+        ("limit = { at-once = 1, burst = 3 }", "belongs to per-second"),
+        ("retry = { attempts-max = 0 }", "at least once"),
+        ("retry = { first-wait = \"1m\" }", "not shorter"),
+        ("timeout = { after = \"0s\" }", "longer time"),
+        ("compress = { codec = \"lz4\", above = \"10\" }", "counters"),
+        ("compress = { codec = \"lz4\", saving-percent = 100 }", "0 to 99"),
+        ("cache = { mode = \"revalidate\", room = \"0\" }", "without room"),
+        ("cache = { mode = \"revalidate\", room = \"1MiB\", absent-for = \"1s\" }", "asks every time"),
+        (
+            "batch = { mode = \"group-commit\", pending-entries-max = 1, pending-bytes-max = \"1\" }",
+            "nothing is pending",
+        ),
         ("namespace = { name = \"/\" }", "is not a key"),
         (
             "batch = { mode = \"group-commit\", intervals = [{ keys = \"a*\", interval = \"0s\" }] }",
             "is no pattern",
         ),
-        ("batch = { mode = \"group-commit\", pending-bytes-max = \"1MiB\" }", "given together"),
+        ("batch = { mode = \"write-behind\", pending-bytes-max = \"1MiB\" }", "given together"),
     ] {
         let text = format!("store = \"mem:\"\n\n[[layer]]\n{layer}");
         let message = Stack::parse(&text).unwrap().open().await.unwrap_err().to_string();
         assert!(message.starts_with("line 3: ") && message.contains(reason), "{layer} gives {message}");
     }
+}
+
+#[tokio::test]
+async fn a_key_in_the_wrong_place_is_not_shown() {
+    let key = "0123456789abcdef".repeat(4);
+    for layer in [
+        format!("encrypt = {key:?}"),
+        format!("encrypt = {{ keys = [{key:?}] }}"),
+        format!("encrypt = {{ keys = [{{ id = \"a\", env = {key:?} }}] }}"),
+        format!("encrypt = {{ keys = [{{ id = {key:?}, env = \"PATH\" }}] }}"),
+    ] {
+        let text = format!("store = \"mem:\"\n[[layer]]\n{layer}");
+        let error = match Stack::parse(&text) {
+            Ok(stack) => stack.open().await.unwrap_err(),
+            Err(error) => error,
+        };
+        assert!(!format!("{error} {error:?}").contains(&key[..32]), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn no_store_is_made_for_a_stack_that_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = directory.path().join("data");
+    let text =
+        format!("store = {:?}\n[[layer]]\ncompress = {{ codec = \"brotli\" }}", store.to_str().unwrap());
+    Stack::parse(&text).unwrap().open().await.unwrap_err();
+    assert!(!store.exists());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use leasehold_core::{Error, Result, Store};
+use leasehold_core::{COUNTER_BYTES_MAX, Error, Result, Store};
 use leasehold_layers::{
     Batch, Cache, Compress, Encrypt, Faults, Keys, Limit, Meter, Namespace, ReadOnly, Retry, Timeout, Trace,
     Verify,
@@ -192,6 +192,11 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
+/// Refuses what would mean nothing, or something else than it says.
+fn refuse_if(meaningless: bool, why: &str) -> Result<()> {
+    if meaningless { Err(Error::invalid(why)) } else { Ok(()) }
+}
+
 /// The same builder with a setting, if there is one.
 fn set<B, T>(builder: B, value: Option<T>, with: impl FnOnce(B, T) -> B) -> B {
     match value {
@@ -227,12 +232,18 @@ impl Setting {
             Self::Compress(settings) => store.layer(settings.layer()?),
             Self::Encrypt(settings) => store.layer(settings.layer()?),
             Self::Faults(settings) => store.layer(settings.layer()?),
-            Self::Limit(settings) => store.layer(settings.layer()),
+            Self::Limit(settings) => store.layer(settings.layer()?),
             Self::Meter(settings) => store.layer(Meter::published(&settings.store)),
             Self::Namespace(settings) => store.layer(Namespace::new(settings.name.as_str())?),
             Self::ReadOnly(_) => store.layer(ReadOnly),
-            Self::Retry(settings) => store.layer(settings.layer()),
-            Self::Timeout(settings) => store.layer(Timeout::after(settings.after.0)),
+            Self::Retry(settings) => store.layer(settings.layer()?),
+            Self::Timeout(settings) => {
+                refuse_if(
+                    settings.after.0.is_zero(),
+                    "after nothing at all every call is late: name a longer time",
+                )?;
+                store.layer(Timeout::after(settings.after.0))
+            }
             Self::Trace(settings) => {
                 let trace = Trace::new();
                 store.layer(if settings.keys == Some(false) { trace.without_keys() } else { trace })
@@ -247,6 +258,12 @@ impl Setting {
 
 impl BatchSettings {
     fn layer(&self) -> Result<Batch> {
+        let pending = self.pending_entries_max.is_some() || self.pending_bytes_max.is_some();
+        refuse_if(
+            pending && self.mode == BatchMode::GroupCommit,
+            "nothing is pending in mode \"group-commit\": every caller waits for its own write",
+        )?;
+        refuse_if(self.entries_max == Some(0), "a batch has at least one entry: entries-max = 1")?;
         let batch = match self.mode {
             BatchMode::GroupCommit => Batch::group_commit(),
             BatchMode::WriteBehind => Batch::write_behind(),
@@ -272,8 +289,13 @@ impl BatchSettings {
 impl CacheSettings {
     fn layer(&self) -> Result<Cache> {
         let Size(room) = self.room;
+        refuse_if(room == 0, "a cache without room keeps nothing: take it out, or give it some")?;
         let cache = match (self.mode, self.age) {
-            (CacheMode::Revalidate, None) => Cache::revalidate(room),
+            (CacheMode::Revalidate, None) => {
+                let why = "absent-for belongs to mode \"bounded-staleness\"; \"revalidate\" asks every time";
+                refuse_if(self.absent_for.is_some(), why)?;
+                Cache::revalidate(room)
+            }
             (CacheMode::BoundedStaleness, Some(Time(age))) => Cache::bounded_staleness(room, age),
             (CacheMode::Revalidate, Some(_)) => {
                 let message =
@@ -293,6 +315,12 @@ impl CacheSettings {
 
 impl CompressSettings {
     fn layer(&self) -> Result<Compress> {
+        refuse_if(self.saving_percent.is_some_and(|percent| percent > 99), "saving-percent is 0 to 99")?;
+        let smallest = COUNTER_BYTES_MAX as u64;
+        refuse_if(
+            self.above.is_some_and(|Size(bytes)| bytes < smallest),
+            "values of up to 64 bytes are counters and stay as they are: above is at least \"64\"",
+        )?;
         let compress: Compress = self.codec.parse()?;
         let above =
             |compress: Compress, Size(bytes)| compress.above(usize::try_from(bytes).unwrap_or(usize::MAX));
@@ -328,6 +356,9 @@ impl KeyPlace {
                 (text, file.display().to_string())
             }
             (None, Some(name)) => {
+                // A key that stands here by mistake must not be shown.
+                let sound = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+                refuse_if(name.len() > 64 || !name.bytes().all(sound), "env is the name of a variable")?;
                 let refuse =
                     || Error::invalid(format!("the variable {name} with the key {:?} is not set", self.id));
                 (std::env::var(name).map_err(|_| refuse())?, name.clone())
@@ -365,6 +396,7 @@ impl FaultsSettings {
             let message = "faults have shares from 0 to 1, which together are at most 1";
             return Err(Error::invalid(message));
         }
+        refuse_if(delay_max.is_some() && delay == 0.0, "delay-max needs a share of calls: delay = 0.1")?;
         let longest = delay_max.map_or(Duration::from_millis(100), |Time(longest)| longest);
         let faults = Faults::seeded(seed).before(before).after(after).ghost(ghost);
         Ok(faults.truncate(truncate).disorder(disorder).delay(delay, longest))
@@ -372,19 +404,26 @@ impl FaultsSettings {
 }
 
 impl LimitSettings {
-    fn layer(&self) -> Limit {
+    fn layer(&self) -> Result<Limit> {
+        let nothing = self.at_once.is_none() && self.per_second.is_none();
+        refuse_if(nothing, "nothing is limited: give at-once or per-second")?;
+        refuse_if(self.burst.is_some() && self.per_second.is_none(), "burst belongs to per-second")?;
+        let none = self.at_once == Some(0) || self.per_second == Some(0) || self.burst == Some(0);
+        refuse_if(none, "a limit of none lets nothing through: it is at least 1")?;
         let limit = set(Limit::new(), self.at_once, Limit::at_once);
         let limit =
             set(limit, self.per_second, |limit, calls| limit.per_second(calls, self.burst.unwrap_or(1)));
-        set(limit, self.wait_max, |limit, Time(wait)| limit.wait_max(wait))
+        Ok(set(limit, self.wait_max, |limit, Time(wait)| limit.wait_max(wait)))
     }
 }
 
 impl RetrySettings {
-    fn layer(&self) -> Retry {
+    fn layer(&self) -> Result<Retry> {
+        refuse_if(self.attempts_max == Some(0), "a call is tried at least once: attempts-max = 1")?;
         let retry = set(Retry::new(), self.attempts_max, Retry::attempts_max);
         let first = self.first_wait.map_or(Duration::from_millis(50), |Time(wait)| wait);
         let longest = self.longest_wait.map_or(Duration::from_secs(5), |Time(wait)| wait);
-        retry.waits(first, longest)
+        refuse_if(longest < first, "longest-wait is not shorter than first-wait, which is 50ms by default")?;
+        Ok(retry.waits(first, longest))
     }
 }

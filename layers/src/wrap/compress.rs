@@ -31,7 +31,7 @@ use session::Chunks;
 /// first bytes as well, at the same time. A get costs a second request where the backend streams a value that was put as a stream
 /// of unknown size. A part in a batch reads its whole value. CPU time is the codec's and a checksum of what is stored; codecs keep
 /// their contexts. Work on more than 64 KiB leaves the thread where there is a tokio runtime. Memory: a value of up to 8 MiB
-/// twice, of a longer one a chunk (1 MiB) on each side; a frame that lies about itself costs its reader at most 16 MiB for a chunk
+/// twice, of a longer one a chunk (1 MiB) on each side; a frame that lies about itself costs its reader at most 16 MiB for each of two chunks
 /// and 12 MiB for an index.
 ///
 /// **Weakens.** Lists tell what is stored, so [`ListedSizes`](leasehold_core::Capability::ListedSizes) is not claimed. The

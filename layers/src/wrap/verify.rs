@@ -31,8 +31,8 @@ use session::Chunks;
 ///
 /// **Weakens.** Lists tell what is stored, so [`ListedSizes`](leasehold_core::Capability::ListedSizes) is not claimed. The
 /// largest value is smaller by its frame. Other programs cannot read such values. In an atomic batch, a part is read only from
-/// the start, and a get that finds a damaged value does not undo the rest. A file that was cut to less than half of
-/// its magic, four bytes, is a short value to all but `strict`.
+/// the start, and a get that finds a damaged value does not undo the rest. A value that lost both its ends, or was cut to less
+/// than half of its magic, four bytes, looks as if it had been there before this layer: be `strict` where nothing was.
 ///
 /// **Order.** The innermost of the three, next to what it distrusts:
 /// `store.layer(Verify::new()).layer(Encrypt::new(keys)).layer(Compress::default())`. `Encrypt` finds every change
