@@ -34,7 +34,7 @@ const FLIGHTS_MAX: usize = 4;
 /// Failures, also what only the store below can know, such as a key that it does not take, go to [`on_error`](Batch::on_error) and come back from the next [`flush`](Batch::flush); there is nobody else to tell,
 /// so place a [`Retry`](crate::Retry) below. Writes with a condition, increments, streams and explicit batches wait until what
 /// was written to their keys before is stored, and are then sent and answered themselves. The version that a caller is given
-/// names its write until the key is written again, for the last 10,000 keys that were stored.
+/// names its write until the key is written again, for the 10,000 keys that were used last.
 ///
 /// In both, writes of one key that are collected are stored in the order they came, one in a batch; with group commit conditional
 /// ones are among them. What is sent by itself (an explicit batch, an increment, a stream, and a condition with write-behind) comes

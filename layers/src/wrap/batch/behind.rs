@@ -1,6 +1,12 @@
 //! Write-behind: the caller is told at once, and reads see what is still to be written.
 
-use std::{collections::HashMap, fmt, num::NonZeroUsize, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    num::NonZeroUsize,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::stream::{self, StreamExt};
 use leasehold_core::{
@@ -39,17 +45,30 @@ struct View {
 
 struct Seen {
     versions: u64,
-    pending: HashMap<Key, Unstored>,
+    /// What is not stored yet, in the order it came; the last one is what is read.
+    pending: HashMap<Key, VecDeque<Unstored>>,
     /// The version that a caller was given, and the one that the store gave in the end.
     stored: LruCache<Key, Names>,
     failures: u64,
     failure: Option<Error>,
 }
 
-/// The last write of a key that is not stored yet.
+/// A write that is not stored yet.
 struct Unstored {
     number: u64,
     known: Known,
+}
+
+impl Seen {
+    /// Takes a write out that is pending no more. Those of a key land in the order they came.
+    fn take(&mut self, key: &Key, number: u64) -> Option<Unstored> {
+        let pending = self.pending.get_mut(key)?;
+        let unstored = pending.pop_front_if(|first| first.number == number);
+        if pending.is_empty() {
+            self.pending.remove(key);
+        }
+        unstored
+    }
 }
 
 /// Two names of one version.
@@ -67,17 +86,22 @@ impl View {
     }
 
     fn pending(&self, key: &Key) -> Option<Known> {
-        self.seen.lock().pending.get(key).map(|unstored| unstored.known.clone())
+        self.seen.lock().pending.get(key)?.back().map(|unstored| unstored.known.clone())
     }
 
     fn note(&self, key: &Key, number: u64, known: Known) {
-        self.seen.lock().pending.insert(key.clone(), Unstored { number, known });
+        let mut seen = self.seen.lock();
+        let pending = seen.pending.entry(key.clone()).or_default();
+        match pending.back_mut().filter(|last| last.number == number) {
+            // It took the place of the last one, which will never be stored.
+            Some(last) => last.known = known,
+            None => pending.push_back(Unstored { number, known }),
+        }
     }
 
     fn landed(&self, &Landed { number, key, result }: &Landed<'_>) {
         let mut seen = self.seen.lock();
-        let last = seen.pending.get(key).is_some_and(|unstored| unstored.number == number);
-        let unstored = if last { seen.pending.remove(key) } else { None };
+        let unstored = seen.take(key, number);
         match result {
             Ok(Outcome::Put(stored)) => {
                 if let Some(Unstored { known: Known::Value(metadata, _), .. }) = unstored {
@@ -99,7 +123,7 @@ impl View {
 
     /// The store's name for a version that a caller has.
     fn below(&self, key: &Key, version: Version) -> Version {
-        match self.seen.lock().stored.peek(key) {
+        match self.seen.lock().stored.get(key) {
             Some(names) if names.given == version => names.stored.clone(),
             _ => version,
         }
@@ -107,7 +131,7 @@ impl View {
 
     /// The name that callers know for a version of the store.
     fn above(&self, key: &Key, metadata: &mut Metadata) {
-        if let Some(names) = self.seen.lock().stored.peek(key)
+        if let Some(names) = self.seen.lock().stored.get(key)
             && names.stored == metadata.version
         {
             metadata.version = names.given.clone();

@@ -376,6 +376,24 @@ async fn a_condition_on_a_pending_write_is_decided_by_the_store() {
 }
 
 #[tokio::test]
+async fn a_version_outlives_a_later_write_that_fails() {
+    let bench = behind();
+    let first = bench.store.put("k", "1").await.unwrap();
+    bench.store.put("k", "2").await.unwrap();
+    // One write of a key goes in a batch, so the second is hit.
+    let gate = bench.faults.hold(Verb::Put);
+    let flush = async {
+        gate.reached().await;
+        bench.faults.next(Verb::Put, Fault::Before);
+        gate.release();
+    };
+    let (flushed, ()) = join(bench.batch.flush(), flush).await;
+    flushed.unwrap_err();
+    assert_eq!(text(&bench.store, "k").await.unwrap(), "1");
+    bench.store.put("k", "3").if_match(first).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_list_shows_what_is_pending() {
     let bench = behind();
     bench.below.put("b", "v").await.unwrap();
