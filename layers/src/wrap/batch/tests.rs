@@ -542,20 +542,24 @@ fn what_waits_behind_its_own_key_rings_no_alarm_and_hurries_nobody() {
 #[tokio::test]
 async fn an_increment_waits_for_what_came_before_it_and_not_for_what_comes_meanwhile() {
     let bench = grouped();
-    bench.below.put("n", "1").await.unwrap();
-    let busy = bench.store.clone();
-    let writer = tokio::spawn(async move {
-        loop {
-            let (one, other) =
-                tokio::join!(busy.put("n", "1").into_future(), busy.put("n", "1").into_future());
-            one.and(other).unwrap();
-        }
-    });
+    let (first_gate, second_gate) = (bench.faults.hold(Verb::Batch), bench.faults.hold(Verb::Batch));
+    let put = |value| {
+        let store = bench.store.clone();
+        tokio::spawn(async move { store.put("n", value).await })
+    };
+    let first = put("1");
+    first_gate.reached().await;
+    let mut increment = Box::pin(bench.store.increment("n", 1));
+    assert!((&mut increment).now_or_never().is_none());
+    let second = put("5");
     tokio::task::yield_now().await;
-    for _ in 0..20 {
-        bench.store.increment("n", 1).await.unwrap();
-    }
-    writer.abort();
+    first_gate.release();
+    second_gate.reached().await;
+    assert_eq!(increment.await.unwrap(), 2);
+    second_gate.release();
+    first.await.unwrap().unwrap();
+    second.await.unwrap().unwrap();
+    assert_eq!(text(&bench.below, "n").await.unwrap(), "5");
 }
 
 #[test]
