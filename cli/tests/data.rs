@@ -302,3 +302,17 @@ fn a_stack_by_file_is_used_and_printed() {
     assert!(refused.stderr.contains("line 3: unknown field `tries`"), "{}", refused.stderr);
     assert_eq!(refused.stderr.lines().count(), 1);
 }
+
+#[test]
+fn a_stack_over_memory_locks_nothing_and_a_url_is_no_stack() {
+    let place = Place::new();
+    let file = place.path().with_extension("toml");
+    let file = file.to_str().expect("the path is text");
+    fs::write(file, "store = \"mem:\"\n[[layer]]\nretry = {}\n").unwrap();
+    let refused = place.run(["--config", file, "lock", "l", "--", "true"]).expect(2);
+    assert!(refused.stderr.contains("processes cannot share mem:"), "{}", refused.stderr);
+    for url in ["s3://bucket/app.toml", "fs:x.toml", "stack.yaml"] {
+        let refused = place.run(["--config", url, "put", "k", "v"]).expect(2);
+        assert!(refused.stderr.contains("is no stack"), "{}", refused.stderr);
+    }
+}
