@@ -6,7 +6,6 @@ mod settings;
 use std::path::{Path, PathBuf};
 
 use leasehold_core::{Capabilities, Capability, Error, ErrorKind, Result, Store};
-use leasehold_memory::Memory;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -164,8 +163,7 @@ impl Stack {
     /// # Errors
     /// As [`open`](crate::open); [`Invalid`](ErrorKind::Invalid), with the line, for settings that a layer does not take.
     pub async fn open(&self) -> Result<OpenStack> {
-        self.check()?;
-        self.build(crate::url::open_url(&self.store, true).await?)
+        self.open_with(true).await
     }
 
     /// As [`open`](Stack::open), of a store that exists.
@@ -173,25 +171,25 @@ impl Stack {
     /// # Errors
     /// As [`open_existing`](crate::open_existing) and [`open`](Stack::open).
     pub async fn open_existing(&self) -> Result<OpenStack> {
-        self.check()?;
-        self.build(crate::url::open_url(&self.store, false).await?)
+        self.open_with(false).await
     }
 
-    /// Builds the layers for nothing: what they refuse should be known before a store is made.
-    fn check(&self) -> Result<()> {
-        self.build(Store::new(Memory::new())).map(drop)
-    }
-
-    fn build(&self, mut store: Store) -> Result<OpenStack> {
+    async fn open_with(&self, create: bool) -> Result<OpenStack> {
+        // What a layer refuses should be known before a store is made.
+        let layers = self.layers.iter().map(|(line, setting)| {
+            let told = |error: Error| within(&self.file, at(*line, redacted(error.message())));
+            Ok((setting.name(), setting.layer().map_err(told)?))
+        });
+        let layers: Vec<_> = layers.collect::<Result<_>>()?;
+        let mut store = crate::url::open_url(&self.store, create).await?;
         let mut below = store.capabilities();
         let bottom = Level { name: store.to_string(), capabilities: below, weakened: Vec::new() };
         let mut levels = vec![bottom];
-        for (line, setting) in &self.layers {
-            let wrapped = setting.wrap(store);
-            store = wrapped.map_err(|error| within(&self.file, at(*line, redacted(error.message()))))?;
+        for (name, around) in layers {
+            store = around(store);
             let capabilities = store.capabilities();
             let weakened = below.iter().filter(|held| !capabilities.supports(*held)).collect();
-            levels.push(Level { name: setting.name().to_owned(), capabilities, weakened });
+            levels.push(Level { name: name.to_owned(), capabilities, weakened });
             below = capabilities;
         }
         Ok(OpenStack { store, levels })

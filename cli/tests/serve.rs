@@ -145,6 +145,21 @@ fn what_was_written_is_there_for_the_next_server() {
 }
 
 #[test]
+fn what_is_written_behind_is_stored_before_the_server_ends() {
+    let place = Place::new();
+    let file = place.path().with_extension("toml");
+    let layer = "[[layer]]\nbatch = { mode = \"write-behind\", wait = \"1h\" }\n";
+    fs::write(&file, format!("store = {:?}\n{layer}", place.url())).expect("the stack is written");
+    let file = file.to_str().expect("the path is text");
+    let serve = ["--config", file, "serve", "s3", "--listen", "127.0.0.1:0", "--bucket", "photos", "--json"];
+    let server = Server::of(with_credentials(place.command(serve), &place, ACCESS, SECRET));
+    server.ask(&place, (ACCESS, SECRET), &["put", "k", "kept"]).expect(0);
+    server.running.signal("TERM");
+    server.running.end().expect(0);
+    assert_eq!(place.run(["get", "photos/k"]).expect(0).stdout, "kept");
+}
+
+#[test]
 fn every_profile_of_a_file_may_sign_and_the_environment_then_may_not() {
     let place = Place::new();
     let file = tempfile::NamedTempFile::new().unwrap();

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use leasehold_core::{COUNTER_BYTES_MAX, Error, Result, Store};
+use leasehold_core::{COUNTER_BYTES_MAX, Error, Layer, Result, Store};
 use leasehold_layers::{
     Batch, Cache, Compress, Encrypt, Faults, Keys, Limit, Meter, Namespace, ReadOnly, Retry, Timeout, Trace,
     Verify,
@@ -224,36 +224,43 @@ impl Setting {
         }
     }
 
-    /// The store with this layer around it.
-    pub(super) fn wrap(&self, store: Store) -> Result<Store> {
+    /// What puts this layer around a store.
+    pub(super) fn layer(&self) -> Result<Around> {
         Ok(match self {
-            Self::Batch(settings) => store.layer(settings.layer()?),
-            Self::Cache(settings) => store.layer(settings.layer()?),
-            Self::Compress(settings) => store.layer(settings.layer()?),
-            Self::Encrypt(settings) => store.layer(settings.layer()?),
-            Self::Faults(settings) => store.layer(settings.layer()?),
-            Self::Limit(settings) => store.layer(settings.layer()?),
-            Self::Meter(settings) => store.layer(Meter::published(&settings.store)),
-            Self::Namespace(settings) => store.layer(Namespace::new(settings.name.as_str())?),
-            Self::ReadOnly(_) => store.layer(ReadOnly),
-            Self::Retry(settings) => store.layer(settings.layer()?),
+            Self::Batch(settings) => around(settings.layer()?),
+            Self::Cache(settings) => around(settings.layer()?),
+            Self::Compress(settings) => around(settings.layer()?),
+            Self::Encrypt(settings) => around(settings.layer()?),
+            Self::Faults(settings) => around(settings.layer()?),
+            Self::Limit(settings) => around(settings.layer()?),
+            Self::Meter(settings) => around(Meter::published(&settings.store)),
+            Self::Namespace(settings) => around(Namespace::new(settings.name.as_str())?),
+            Self::ReadOnly(_) => around(ReadOnly),
+            Self::Retry(settings) => around(settings.layer()?),
             Self::Timeout(settings) => {
                 refuse_if(
                     settings.after.0.is_zero(),
                     "after nothing at all every call is late: name a longer time",
                 )?;
-                store.layer(Timeout::after(settings.after.0))
+                around(Timeout::after(settings.after.0))
             }
             Self::Trace(settings) => {
                 let trace = Trace::new();
-                store.layer(if settings.keys == Some(false) { trace.without_keys() } else { trace })
+                around(if settings.keys == Some(false) { trace.without_keys() } else { trace })
             }
             Self::Verify(settings) => {
                 let verify = Verify::new();
-                store.layer(if settings.strict == Some(true) { verify.strict() } else { verify })
+                around(if settings.strict == Some(true) { verify.strict() } else { verify })
             }
         })
     }
+}
+
+/// Puts a layer around a store.
+pub(super) type Around = Box<dyn FnOnce(Store) -> Store + Send>;
+
+fn around(layer: impl Layer + Send + 'static) -> Around {
+    Box::new(move |store| store.layer(layer))
 }
 
 impl BatchSettings {

@@ -74,7 +74,7 @@ impl<C: Coding> StorageAdapter for Framed<C> {
     }
 
     async fn increment(&self, key: &Key, delta: i64) -> Result<i64> {
-        if self.coding.counts_below() {
+        if self.coding.worth().is_some() {
             return self.inner.increment(key, delta).await;
         }
         increment_by_swap(self, key, delta, &Backoff::default(), &self.environment)

@@ -46,14 +46,11 @@ pub(crate) trait Coding: Clone + fmt::Debug + Send + Sync + 'static {
     /// How large the chunks are that it writes, as a power of two.
     fn chunk_log2(&self) -> u8;
 
-    /// When a value may be stored as it is; `None` when every value gets a frame.
+    /// When a value may be stored as it is, as all counters are then; `None` when every value gets a frame.
     fn worth(&self) -> Option<Worth>;
 
     /// Whether chunks are as long as what went into them.
     fn keeps_length(&self) -> bool;
-
-    /// Whether `increment` may go to the adapter below, because counters are always stored as they are.
-    fn counts_below(&self) -> bool;
 
     /// What to do about a value without a frame.
     fn bare(&self) -> Bare;

@@ -173,10 +173,6 @@ impl Coding for Compress {
         false
     }
 
-    fn counts_below(&self) -> bool {
-        true
-    }
-
     fn bare(&self) -> Bare {
         Bare::Value
     }

@@ -135,10 +135,6 @@ impl Coding for Encrypt {
         true
     }
 
-    fn counts_below(&self) -> bool {
-        false
-    }
-
     fn bare(&self) -> Bare {
         let message = "the value is not encrypted, so anybody may have written it; if it is sound, write it again \
                        through this layer";

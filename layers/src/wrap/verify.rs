@@ -128,10 +128,6 @@ impl Coding for Verify {
         true
     }
 
-    fn counts_below(&self) -> bool {
-        false
-    }
-
     fn bare(&self) -> Bare {
         if !self.strict {
             return Bare::Value;

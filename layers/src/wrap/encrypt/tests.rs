@@ -157,3 +157,15 @@ async fn counters_are_encrypted_too() {
     below.put("plain", "5").await.unwrap();
     assert!(is_corrupt(&store.increment("plain", 1).await));
 }
+
+#[tokio::test]
+async fn a_value_that_cannot_be_opened_does_not_hide_the_others_from_a_list() {
+    let below = Store::new(Memory::new());
+    let (old, new) =
+        (below.clone().layer(Encrypt::new(keys("a", OLD))), below.layer(Encrypt::new(keys("b", NEW))));
+    old.put("1", "from before").await.unwrap();
+    new.put("2", "readable").await.unwrap();
+    let listed = new.list("").with_sizes().await.unwrap();
+    let sizes: Vec<u64> = listed.iter().map(|entry| entry.metadata.size).collect();
+    assert!(sizes.len() == 2 && sizes[0] > 11 && sizes[1] == 8, "{sizes:?}");
+}
