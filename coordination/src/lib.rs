@@ -19,8 +19,10 @@
 mod call;
 mod certify;
 mod guarded;
+mod history;
 mod lease;
 mod node;
+mod settle;
 mod token;
 mod ttl;
 

@@ -4,7 +4,7 @@
 
 use leasehold_core::{Bytes, Error, ErrorKind, Result};
 
-use crate::Token;
+use crate::{Token, history::History};
 
 const MAGIC: &str = "leasehold-guarded/";
 const FORMAT: u64 = 1;
@@ -12,39 +12,16 @@ const FORMAT: u64 = 1;
 /// The longest header that is read, in bytes.
 pub(super) const HEADER_BYTES_MAX: usize = 4096;
 
-/// How many earlier operations a record remembers.
-const RECENT_MAX: usize = 8;
-
 /// What stands before a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     /// The lease whose tokens these are.
     pub(crate) lease: String,
     pub(crate) token: Token,
-    /// Counts every write of the record, so that a gap in `recent` can be seen.
-    pub(crate) sequence: u64,
-    pub(crate) operation: String,
-    pub(crate) recent: Vec<String>,
+    pub(crate) history: History,
 }
 
 impl Header {
-    /// The header of the next write over this one.
-    pub(crate) fn successor(&self, lease: &str, token: Token, operation: String) -> Self {
-        let earlier = std::iter::once(&self.operation).chain(&self.recent);
-        Self {
-            lease: lease.to_owned(),
-            token,
-            sequence: self.sequence.saturating_add(1),
-            operation,
-            recent: earlier.take(RECENT_MAX).cloned().collect(),
-        }
-    }
-
-    /// The header of the first write of a key.
-    pub(crate) fn first(lease: &str, token: Token, operation: String) -> Self {
-        Self { lease: lease.to_owned(), token, sequence: 1, operation, recent: Vec::new() }
-    }
-
     /// The whole record; `None` is a tombstone.
     pub(crate) fn encode(&self, value: Option<&Bytes>) -> Bytes {
         let state = if value.is_some() { "value" } else { "tombstone" };
@@ -52,9 +29,9 @@ impl Header {
             "{MAGIC}{FORMAT} lease={} token={} sequence={} op={} recent={} state={state}\n",
             escape(&self.lease),
             self.token,
-            self.sequence,
-            self.operation,
-            self.recent.join(","),
+            self.history.sequence,
+            self.history.operation,
+            self.history.recent.join(","),
         )
         .into_bytes();
         record.extend_from_slice(value.map_or(&[][..], |value| value));
@@ -96,27 +73,18 @@ impl Header {
         let header = Self {
             lease: unescape(lease.ok_or_else(foreign)?).ok_or_else(foreign)?,
             token: Token::new(token.ok_or_else(foreign)?),
-            sequence: sequence.ok_or_else(foreign)?,
-            operation: operation.ok_or_else(foreign)?.to_owned(),
-            recent: recent
-                .ok_or_else(foreign)?
-                .split(',')
-                .filter(|operation| !operation.is_empty())
-                .map(str::to_owned)
-                .collect(),
+            history: History {
+                sequence: sequence.filter(|sequence| *sequence > 0).ok_or_else(foreign)?,
+                operation: operation.ok_or_else(foreign)?.to_owned(),
+                recent: recent
+                    .ok_or_else(foreign)?
+                    .split(',')
+                    .filter(|operation| !operation.is_empty())
+                    .map(str::to_owned)
+                    .collect(),
+            },
         };
         Ok((header, value))
-    }
-
-    /// Whether `operation`, based on the record with number `base`, is known to be in the history, or known not to be;
-    /// `None` when the history does not reach back far enough.
-    pub(crate) fn mentions(&self, operation: &str, base: u64) -> Option<bool> {
-        if self.operation == operation || self.recent.iter().any(|recent| recent == operation) {
-            return Some(true);
-        }
-        // The write would have the number `base + 1`; the oldest in the list has `sequence - recent.len()`.
-        let oldest = self.sequence.saturating_sub(self.recent.len() as u64);
-        (oldest <= base.saturating_add(1)).then_some(false)
     }
 }
 
@@ -150,11 +118,8 @@ mod tests {
     use super::*;
 
     fn header() -> Header {
-        Header::first("100% of jobs", Token::new(7), "a".into()).successor(
-            "100% of jobs",
-            Token::new(8),
-            "b".into(),
-        )
+        let history = History::first("a".into()).successor("b".into());
+        Header { lease: "100% of jobs".into(), token: Token::new(8), history }
     }
 
     #[test]
@@ -180,6 +145,7 @@ mod tests {
             "leasehold-guarded/1\n",
             "leasehold-guarded/0 x\n",
             &sound.replace("token=8", "token=x"),
+            &sound.replace("sequence=2", "sequence=0"),
             &sound.replace("state=tombstone", "state=gone"),
             &sound.replace("%25", "%"),
             sound.trim_end(),
@@ -194,17 +160,5 @@ mod tests {
     fn a_newer_format_is_named() {
         let error = Header::decode(&"leasehold-guarded/2 whatever\n".into()).unwrap_err();
         assert!(error.message().contains("format 2"), "{error}");
-    }
-
-    #[test]
-    fn a_history_says_when_it_is_too_short_to_tell() {
-        let mut header = Header::first("l", Token::new(1), "op1".into());
-        for number in 2..=12 {
-            header = header.successor("l", Token::new(1), format!("op{number}"));
-        }
-        assert_eq!(header.mentions("op12", 11), Some(true));
-        assert_eq!(header.mentions("op4", 3), Some(true));
-        assert_eq!(header.mentions("other", 3), Some(false));
-        assert_eq!(header.mentions("other", 2), None);
     }
 }

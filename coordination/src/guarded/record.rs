@@ -29,7 +29,7 @@ impl GuardedRecord {
         let version = object.version().clone();
         let (header, value) =
             Header::decode(&object.bytes().await?).map_err(|error| error.on("get", &key).at(store))?;
-        let Header { lease, token, sequence, .. } = header;
-        Ok(Some(Self { lease, token, sequence, value, version }))
+        let Header { lease, token, history } = header;
+        Ok(Some(Self { lease, token, sequence: history.sequence, value, version }))
     }
 }
