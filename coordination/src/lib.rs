@@ -21,13 +21,16 @@ mod certify;
 mod guarded;
 mod history;
 mod lease;
+mod locks;
 mod node;
+mod register;
 mod settle;
 mod token;
 mod ttl;
 
 pub use guarded::{Guarded, GuardedRecord};
 pub use lease::{Acquire, Lease, LeaseState, LeaseView, Leases, Lost, Wait};
+pub use locks::{AllRequest, Connect, Deadlock, Lock, LockRequest, LockView, Locks, Participant, Waiting};
 pub use node::Node;
 pub use token::Token;
 pub use ttl::Ttl;

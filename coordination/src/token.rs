@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// Hand it to everything that a holder touches; what remembers the highest token it saw can refuse a holder whose
 /// time is over ([Kleppmann 2016](https://martin.kleppmann.com/2016/02/08/how-to-do-distributed-locking.html)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Token(u64);
 

@@ -78,6 +78,10 @@ impl Lease {
         self.ttl
     }
 
+    pub(crate) fn validity(&self) -> &Arc<Validity> {
+        &self.validity
+    }
+
     /// How long its holder may act if no further renewal succeeds; zero when it is over.
     pub fn remaining(&self) -> Duration {
         self.validity.remaining()

@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
+use futures_util::future::BoxFuture;
 use leasehold_core::{Error, Key, Result, Store};
 
 use super::{acquire::Acquire, cache::Cache, driver::Driver, keeper::Keeper, record::LeaseState};
@@ -34,6 +35,8 @@ pub struct Leases {
 
 pub(crate) struct Inner {
     pub(crate) store: Store,
+    /// Before every name.
+    prefix: &'static str,
     pub(crate) node: Node,
     pub(crate) cache: Arc<Cache>,
     pub(crate) keeper: Keeper,
@@ -67,8 +70,13 @@ impl Leases {
     /// [`Unsupported`](leasehold_core::ErrorKind::Unsupported) when the store does not claim what leases need, or
     /// claims it and does not keep it; what the store fails with.
     pub async fn connect(store: Store, node: Node) -> Result<Self> {
+        Self::connect_under(store, node, PREFIX).await
+    }
+
+    /// The same for records under another prefix.
+    pub(crate) async fn connect_under(store: Store, node: Node, prefix: &'static str) -> Result<Self> {
         certify::certify(&store).await?;
-        let inner = Inner { store, node, cache: Arc::default(), keeper: Keeper::default() };
+        let inner = Inner { store, prefix, node, cache: Arc::default(), keeper: Keeper::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -79,7 +87,25 @@ impl Leases {
 
     /// Asks for a lease. `name` is a key of up to 128 bytes that does not begin with a dot.
     pub fn acquire(&self, name: impl AsRef<str>) -> Acquire {
-        Acquire::new(self.inner.clone(), lease_key(name.as_ref()))
+        Acquire::new(self.inner.clone(), lease_key(self.inner.prefix, name.as_ref()))
+    }
+
+    /// The same for a name of our own, which may be long and begin with a dot.
+    pub(crate) fn acquire_internal(&self, name: String) -> Acquire {
+        let key = Key::new(format!("{}/{name}", self.inner.prefix)).map(|key| (name, key));
+        Acquire::new(self.inner.clone(), key)
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// Runs `task` on the thread that renews.
+    ///
+    /// # Errors
+    /// `Unavailable` when the system gives no thread.
+    pub(crate) fn in_background(&self, task: BoxFuture<'static, ()>) -> Result<()> {
+        self.inner.keeper.spawn(task)
     }
 
     /// What is known of a lease; `None` where nobody ever held it. For people and command lines: by the time anybody
@@ -88,7 +114,7 @@ impl Leases {
     /// # Errors
     /// As for acquiring, save that transient failures are returned at once.
     pub async fn observe(&self, name: impl AsRef<str> + Send) -> Result<Option<LeaseView>> {
-        let (name, key) = lease_key(name.as_ref())?;
+        let (name, key) = lease_key(self.inner.prefix, name.as_ref())?;
         let record = self.inner.driver(&key).record().await?;
         Ok(record.map(|record| LeaseView {
             name,
@@ -107,14 +133,14 @@ impl fmt::Debug for Leases {
     }
 }
 
-fn lease_key(name: &str) -> Result<(String, Key)> {
+fn lease_key(prefix: &str, name: &str) -> Result<(String, Key)> {
     check_name("a lease", name)?;
     if name.starts_with('.') {
         return Err(Error::invalid(format!(
             "{name:?} is not a lease: names that begin with a dot are reserved"
         )));
     }
-    Ok((name.to_owned(), Key::new(format!("{PREFIX}/{name}"))?))
+    Ok((name.to_owned(), Key::new(format!("{prefix}/{name}"))?))
 }
 
 /// A lease as somebody looked at it.

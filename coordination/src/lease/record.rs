@@ -122,6 +122,11 @@ impl Record {
             Some(newer) if newer > FORMAT => return Err(newer_format(newer)),
             _ => return Err(corrupt()),
         }
+        if let Some(other) = value.get("kind").and_then(Value::as_str) {
+            return Err(Error::invalid(format!(
+                "this is the name of a {other} and not of a lease, so it was left as it is; use another name"
+            )));
+        }
         let stored: Stored = serde_json::from_value(value).map_err(|source| corrupt().because(source))?;
         let ttl =
             Ttl::new(Duration::from_millis(stored.ttl_ms)).map_err(|source| corrupt().because(source))?;

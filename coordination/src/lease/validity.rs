@@ -46,6 +46,8 @@ impl fmt::Display for Lost {
 pub(crate) struct Validity {
     clock: Arc<dyn Clock>,
     state: watch::Sender<State>,
+    /// What it depends on: over with this one, for the same reason.
+    parent: Option<Arc<Self>>,
 }
 
 #[derive(Debug)]
@@ -57,15 +59,21 @@ struct State {
 
 impl Validity {
     pub(crate) fn new(clock: Arc<dyn Clock>, until: Duration) -> Self {
-        Self { clock, state: watch::Sender::new(State { until, over: None }) }
+        Self { clock, state: watch::Sender::new(State { until, over: None }), parent: None }
+    }
+
+    /// One that has no deadline of its own, and lasts until it is ended or `parent` is over.
+    pub(crate) fn within(parent: Arc<Self>) -> Self {
+        Self { parent: Some(parent.clone()), ..Self::new(parent.clock.clone(), Duration::MAX) }
     }
 
     /// How long the holder may still act; zero when it is over.
     pub(crate) fn remaining(&self) -> Duration {
         let state = self.state.borrow();
-        match state.over {
-            Some(_) => Duration::ZERO,
-            None => state.until.saturating_sub(self.clock.boottime()),
+        match (&state.over, &self.parent) {
+            (Some(_), _) => Duration::ZERO,
+            (None, Some(parent)) => parent.remaining(),
+            (None, None) => state.until.saturating_sub(self.clock.boottime()),
         }
     }
 
@@ -99,6 +107,9 @@ impl Validity {
 
     /// Why it is over, if it is. Looks at the clock itself, and whoever sees the deadline pass first ends it for all.
     pub(crate) fn over(&self) -> Option<Lost> {
+        if let Some(reason) = self.parent.as_ref().and_then(|parent| parent.over()) {
+            self.end(reason);
+        }
         let now = self.clock.boottime();
         {
             let state = self.state.borrow();
@@ -119,8 +130,12 @@ impl Validity {
     /// Resolves when it is over, by the clock alone if need be.
     pub(crate) async fn lost(self: Arc<Self>, slice: Duration) -> Lost {
         let mut changes = self.state.subscribe();
+        let mut above = self.parent.as_ref().map(|parent| parent.state.subscribe());
         loop {
             changes.mark_unchanged();
+            if let Some(above) = &mut above {
+                above.mark_unchanged();
+            }
             if let Some(reason) = self.over() {
                 return reason;
             }
@@ -128,8 +143,19 @@ impl Validity {
             let pause = self.remaining().min(slice);
             tokio::select! {
                 _ = changes.changed() => {}
+                () = changed(&mut above) => {}
                 () = self.clock.sleep(pause) => {}
             }
         }
     }
+}
+
+/// Resolves at the next change of what is watched, never without one.
+async fn changed(watched: &mut Option<watch::Receiver<State>>) {
+    if let Some(watched) = watched
+        && watched.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }

@@ -5,5 +5,6 @@ mod certification;
 mod contention;
 mod fencing;
 mod lifecycle;
+mod locks;
 mod renewal;
 mod support;

@@ -33,6 +33,10 @@ struct Moving {
 }
 
 impl ManualClock {
+    pub(crate) fn now(&self) -> Duration {
+        self.monotonic()
+    }
+
     pub(crate) fn advance(&self, duration: Duration) {
         self.0.now_nanos.fetch_add(duration.as_nanos() as u64, Ordering::SeqCst);
         self.0.changed.notify_waiters();
@@ -156,6 +160,11 @@ impl Probe {
             capabilities,
             ignores_conditions,
         }))
+    }
+
+    /// Another way to the same store, with faults of its own.
+    pub(crate) fn beside(&self) -> Self {
+        Self::with(self.0.inner.clone(), self.0.capabilities, self.0.ignores_conditions)
     }
 
     pub(crate) fn without(capability: Capability) -> Self {

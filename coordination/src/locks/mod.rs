@@ -1,0 +1,14 @@
+//! Locks: `handle` is what users hold, `request` asks and waits, `held` is what they get; `state` is the algorithm, pure;
+//! `session` keeps claims alive; `deadlock` finds who waits in a circle.
+
+mod deadlock;
+mod handle;
+mod held;
+mod request;
+mod session;
+mod state;
+
+pub use deadlock::{Deadlock, Waiting};
+pub use handle::{Connect, LockView, Locks, Participant};
+pub use held::Lock;
+pub use request::{AllRequest, LockRequest};

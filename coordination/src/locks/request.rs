@@ -1,0 +1,493 @@
+//! Asking for a lock: the options, and the wait.
+
+use std::{collections::HashMap, future::IntoFuture, sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use leasehold_core::{Error, Result};
+
+use super::{
+    deadlock::{self, LOCKS_MAX, Snapshot},
+    handle::{Inner, Locks, Owner},
+    held::{Held, Lock},
+    session::{self, Dead, Session},
+    state::{CLAIMS_MAX, Claim, InLine, LockState, Standing},
+};
+use crate::{
+    Wait,
+    call::is_transient,
+    register::{Next, Register},
+};
+
+/// How long an owner waits before it looks for a deadlock, and again.
+const DETECT_AFTER: Duration = Duration::from_secs(1);
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) shared: bool,
+    /// 0 for a lock.
+    pub(super) permits: u32,
+}
+
+/// A request for a lock, made by [`Locks`]. Awaits to the lock, `None` when it was not to be had in the time there was.
+///
+/// A lock that is free is taken at once. Otherwise its record is watched, and the sessions of those who hold it: a
+/// holder whose session was not renewed for its whole time to live, plus what clocks may differ by, is put out, by this
+/// process's own clock.
+///
+/// # Cost
+/// One conditional put when this process saw the lock free last; otherwise one read more. While waiting, every tenth
+/// of the session's time to live (at most every 10 ms, at least every second): one read without content of the lock and
+/// one for each holder. Waiting in line costs one put to get into it, and none to be let in.
+///
+/// # Errors
+/// [`Invalid`](leasehold_core::ErrorKind::Invalid) for an unsound name, for a semaphore of another number, for the name of
+/// a lease, or a record of a newer format; [`Corrupt`](leasehold_core::ErrorKind::Corrupt) for a record that is none.
+/// [`Conflict`](leasehold_core::ErrorKind::Conflict) with a [`Deadlock`](crate::Deadlock) for an owner that was chosen to give
+/// way. [`Unavailable`](leasehold_core::ErrorKind::Unavailable) when 1,000 are in line. What the store fails with when that
+/// lasts: transient failures are ridden out for 10 s.
+///
+/// # Cancel safety
+/// A request that is dropped leaves the line, and gives the lock up if it turns out to have got it, in the
+/// background.
+#[must_use = "nothing is sent before .await"]
+#[derive(Debug)]
+pub struct LockRequest {
+    inner: Arc<Inner>,
+    name: String,
+    wanted: Wanted,
+    counted: bool,
+    owner: Arc<Owner>,
+    wait: Wait,
+    fair: bool,
+}
+
+impl LockRequest {
+    pub(super) fn new(inner: Arc<Inner>, name: &str, wanted: Wanted, owner: Arc<Owner>) -> Self {
+        let name = name.to_owned();
+        Self { inner, name, wanted, counted: false, owner, wait: Wait::default(), fair: false }
+    }
+
+    pub(super) fn counted(mut self) -> Self {
+        self.counted = true;
+        self
+    }
+
+    /// How long to wait for it; for ever by default.
+    pub fn wait(mut self, wait: Wait) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Waits in line: first come, first served. Those in line go before those who are not.
+    ///
+    /// Not the default because standing in line is written down, which many waiting processes feel on a store that takes
+    /// one write a second of a key.
+    pub fn fair(mut self) -> Self {
+        self.fair = true;
+        self
+    }
+}
+
+impl IntoFuture for LockRequest {
+    type Output = Result<Option<Lock>>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            if self.counted && !(1..=CLAIMS_MAX as u32).contains(&self.wanted.permits) {
+                let message =
+                    format!("a semaphore has 1 to {CLAIMS_MAX} permits, not {}", self.wanted.permits);
+                return Err(Error::invalid(message));
+            }
+            let mut campaign = Campaign::begin(self).await?;
+            let outcome = campaign.run().await;
+            campaign.conclude(outcome).await
+        })
+    }
+}
+
+/// A request for several locks at once, made by [`Locks::all`]. Awaits to the locks in the order they were named, `None`
+/// when not all were to be had in the time there was; none is held then.
+///
+/// Costs and errors are those of each [`LockRequest`]; naming one twice asks for it once.
+///
+/// # Cancel safety
+/// As for one: what was taken already is given up.
+#[must_use = "nothing is sent before .await"]
+#[derive(Debug)]
+pub struct AllRequest {
+    locks: Locks,
+    names: Vec<String>,
+    wait: Wait,
+    fair: bool,
+}
+
+impl AllRequest {
+    pub(super) fn new(locks: Locks, names: Vec<String>) -> Self {
+        Self { locks, names, wait: Wait::default(), fair: false }
+    }
+
+    /// How long to wait for all of them together; for ever by default.
+    pub fn wait(mut self, wait: Wait) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Waits in line for each; see [`LockRequest::fair`].
+    pub fn fair(mut self) -> Self {
+        self.fair = true;
+        self
+    }
+}
+
+impl IntoFuture for AllRequest {
+    type Output = Result<Option<Vec<Lock>>>;
+    type IntoFuture = BoxFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            let clock = self.locks.store().environment().clock.clone();
+            let began = clock.monotonic();
+            let mut sorted = self.names.clone();
+            sorted.sort();
+            sorted.dedup();
+            for name in &sorted {
+                // Before any is taken.
+                self.locks.inner.register(name)?;
+            }
+            let mut held = Vec::new();
+            for name in &sorted {
+                let wait = match self.wait {
+                    Wait::For(whole) => {
+                        Wait::For(whole.saturating_sub(clock.monotonic().saturating_sub(began)))
+                    }
+                    wait => wait,
+                };
+                let mut request = self.locks.exclusive(name).wait(wait);
+                request.fair = self.fair;
+                match request.await {
+                    Ok(Some(lock)) => held.push(lock),
+                    Ok(None) => {
+                        release_all(held).await?;
+                        return Ok(None);
+                    }
+                    Err(error) => {
+                        // What cannot be released now is free with the session; the first error tells more.
+                        let _ = release_all(held).await;
+                        return Err(error);
+                    }
+                }
+            }
+            let position = |lock: &Lock| self.names.iter().position(|name| name == lock.name());
+            held.sort_by_key(position);
+            Ok(Some(held))
+        })
+    }
+}
+
+async fn release_all(held: Vec<Lock>) -> Result<()> {
+    let mut released = Ok(());
+    for lock in held.into_iter().rev() {
+        released = released.and(lock.release().await);
+    }
+    released
+}
+
+/// One request at work, and what becomes of it when nobody waits for it any more.
+struct Campaign {
+    inner: Arc<Inner>,
+    owner: Arc<Owner>,
+    name: String,
+    wanted: Wanted,
+    fair: bool,
+    wait: Wait,
+    deadline: Option<Duration>,
+    register: Arc<Register<LockState>>,
+    session: Arc<Session>,
+    claim: Claim,
+    /// Whether the claim may be in the record, or may still get there.
+    in_doubt: bool,
+    /// Sessions that are over, until what they held is free.
+    dead: HashMap<String, Dead>,
+    /// Our own sessions that ended while this waited.
+    spent: Vec<String>,
+    /// Whether our locks say what we wait for.
+    noted: bool,
+    look_at: Duration,
+}
+
+impl Campaign {
+    async fn begin(request: LockRequest) -> Result<Self> {
+        let LockRequest { inner, name, wanted, owner, wait, fair, .. } = request;
+        let register = inner.register(&name)?;
+        let session = inner.session().await?;
+        let store = inner.leases.store();
+        let now = store.environment().clock.monotonic();
+        let deadline = match wait {
+            Wait::Try => Some(now),
+            Wait::For(duration) => now.checked_add(duration),
+            Wait::Forever => None,
+        };
+        let claim = Claim {
+            id: store.environment().identifier(),
+            owner: owner.id.clone(),
+            node: inner.leases.node().name().to_owned(),
+            session: session.id.clone(),
+            shared: wanted.shared,
+        };
+        Ok(Self {
+            inner,
+            owner,
+            name,
+            wanted,
+            fair,
+            wait,
+            deadline,
+            register,
+            session,
+            claim,
+            in_doubt: false,
+            dead: HashMap::new(),
+            spent: Vec::new(),
+            noted: false,
+            look_at: now + DETECT_AFTER,
+        })
+    }
+
+    fn now(&self) -> Duration {
+        self.inner.leases.store().environment().clock.monotonic()
+    }
+
+    async fn run(&mut self) -> Result<Option<Lock>> {
+        loop {
+            self.renew_session().await?;
+            let (standing, state) = self.claim().await?;
+            self.bury_dead().await;
+            if let Some(token) = standing.token() {
+                if self.session.validity().over().is_some() {
+                    // It took so long to learn of it that it is over.
+                    continue;
+                }
+                return Ok(Some(self.lock(token)));
+            }
+            let now = self.now();
+            if self.deadline.is_some_and(|deadline| now >= deadline) && self.wait != Wait::Try {
+                return self.give_up().await;
+            }
+            if self.look_for_dead(&state).await? {
+                continue;
+            }
+            if self.wait == Wait::Try {
+                return Ok(None);
+            }
+            if self.now() >= self.look_at {
+                self.look_for_deadlock().await?;
+                self.look_at = self.now() + DETECT_AFTER;
+            }
+            let environment = self.inner.leases.store().environment();
+            let mut pause = environment.jitter(self.inner.ttl.poll());
+            if let Some(deadline) = self.deadline {
+                pause = pause.min(deadline.saturating_sub(self.now()));
+            }
+            environment.clock.sleep(pause).await;
+        }
+    }
+
+    /// A session that ended while this waited is replaced; its claim goes with it.
+    async fn renew_session(&mut self) -> Result<()> {
+        if self.session.validity().over().is_none() {
+            return Ok(());
+        }
+        self.spent.push(self.session.id.clone());
+        self.session = self.inner.session().await?;
+        self.claim.session.clone_from(&self.session.id);
+        self.claim.id = self.inner.leases.store().environment().identifier();
+        Ok(())
+    }
+
+    /// Enters, or gets in line, once whoever is gone is out.
+    async fn claim(&mut self) -> Result<(Standing, LockState)> {
+        let in_line = match (self.wait, self.fair) {
+            (Wait::Try, _) => InLine::Never,
+            (_, true) => InLine::Always,
+            (_, false) => InLine::IfItWouldStarve,
+        };
+        let was_in_doubt = std::mem::replace(&mut self.in_doubt, true);
+        let (claim, permits) = (&self.claim, self.wanted.permits);
+        let gone: Vec<&String> = self.dead.keys().chain(&self.spent).collect();
+        let changed = self
+            .register
+            .change(|state| {
+                let before = state.clone();
+                for session in &gone {
+                    state.evict(session);
+                }
+                let standing = state.enter(claim, permits, in_line)?;
+                let outcome = (standing, state.clone());
+                Ok(if *state == before { Next::Keep(outcome) } else { Next::Write(outcome) })
+            })
+            .await;
+        self.in_doubt = match &changed {
+            Ok((standing, _)) => *standing != Standing::Out,
+            Err(error) => was_in_doubt || error.is_indeterminate(),
+        };
+        let (standing, state) = changed?;
+        self.spent.clear();
+        Ok((standing, state))
+    }
+
+    /// Looks whether anybody who holds the lock is gone for good. Failures to look are no news.
+    async fn look_for_dead(&mut self, state: &LockState) -> Result<bool> {
+        for held in &state.holders {
+            let session = &held.claim.session;
+            if *session == self.session.id || self.dead.contains_key(session) {
+                continue;
+            }
+            match session::fence(&self.inner.leases, session).await {
+                Ok(Some(dead)) => drop(self.dead.insert(session.clone(), dead)),
+                Ok(None) => {}
+                Err(error) if is_transient(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(!self.dead.is_empty())
+    }
+
+    /// What the dead held is free; their sessions can go. What cannot be removed now does no harm.
+    async fn bury_dead(&mut self) {
+        for (_, dead) in self.dead.drain() {
+            let _ = dead.bury(self.inner.leases.store()).await;
+        }
+    }
+
+    /// The time is up: out of the line, unless the lock was granted meanwhile.
+    async fn give_up(&mut self) -> Result<Option<Lock>> {
+        let id = &self.claim.id;
+        let standing = self
+            .register
+            .change(|state| match state.standing(id) {
+                Standing::Queued(_) => {
+                    state.leave(id);
+                    Ok(Next::Write(Standing::Out))
+                }
+                standing => Ok(Next::Keep(standing)),
+            })
+            .await?;
+        self.in_doubt = standing != Standing::Out;
+        Ok(standing.token().map(|token| self.lock(token)))
+    }
+
+    fn lock(&mut self, token: crate::Token) -> Lock {
+        self.in_doubt = false;
+        let alone = !self.wanted.shared && self.wanted.permits == 0;
+        Lock::new(self.held(), &self.name, token, alone)
+    }
+
+    fn held(&self) -> Held {
+        Held {
+            inner: self.inner.clone(),
+            owner: self.owner.clone(),
+            session: self.session.clone(),
+            register: self.register.clone(),
+            claim: self.claim.id.clone(),
+        }
+    }
+
+    /// Notes what this owner waits for, and looks along such notes for a circle.
+    async fn look_for_deadlock(&mut self) -> Result<()> {
+        let holds = self.owner.held.lock().clone();
+        if holds.is_empty() {
+            return Ok(());
+        }
+        if !self.noted {
+            self.noted = true;
+            note(&self.inner, &holds, Some(&self.name)).await?;
+        }
+        let Some(circle) = self.circle().await? else { return Ok(()) };
+        // Seen twice alike, it held at the moment in between: a claim that is gone never comes back.
+        if circle.victim == self.owner.id && self.circle().await?.as_ref() == Some(&circle) {
+            return Err(self.register.told(circle.deadlock.into_error()));
+        }
+        Ok(())
+    }
+
+    async fn circle(&self) -> Result<Option<deadlock::Circle>> {
+        let mut locks = Snapshot::new();
+        let mut open = vec![self.name.clone()];
+        while let Some(name) = open.pop() {
+            if locks.contains_key(&name) {
+                continue;
+            }
+            if locks.len() == LOCKS_MAX {
+                return Ok(None);
+            }
+            let state = self.inner.register(&name)?.read().await?;
+            open.extend(state.holders.iter().filter_map(|held| held.waiting.clone()));
+            locks.insert(name, state);
+        }
+        Ok(deadlock::find(&self.owner.id, &self.name, &locks))
+    }
+
+    /// Takes back what was noted, before anybody hears of the outcome.
+    async fn conclude(mut self, outcome: Result<Option<Lock>>) -> Result<Option<Lock>> {
+        if std::mem::take(&mut self.noted) {
+            let holds = self.owner.held.lock().clone();
+            // Beside a lock that was got, an old note does no harm: who holds what it waits for can go on.
+            let taken_back = note(&self.inner, &holds, None).await;
+            if matches!(outcome, Ok(None)) {
+                taken_back?;
+            }
+        }
+        outcome
+    }
+}
+
+/// Writes into the records of locks that are held what their owner waits for.
+async fn note(
+    inner: &Inner,
+    holds: &std::collections::BTreeMap<String, String>,
+    lock: Option<&str>,
+) -> Result<()> {
+    for (claim, name) in holds {
+        let noted = |state: &mut LockState| {
+            let before = state.clone();
+            state.note_waiting(claim, lock);
+            Ok(if *state == before { Next::Keep(()) } else { Next::Write(()) })
+        };
+        inner.register(name)?.change(noted).await?;
+    }
+    Ok(())
+}
+
+impl Drop for Campaign {
+    fn drop(&mut self) {
+        let dead = std::mem::take(&mut self.dead);
+        let (inner, noted) = (self.inner.clone(), self.noted);
+        let holds = if noted { self.owner.held.lock().clone() } else { Default::default() };
+        let (in_doubt, register, id) = (self.in_doubt, self.register.clone(), self.claim.id.clone());
+        if !in_doubt && !noted && dead.is_empty() {
+            return;
+        }
+        let leases = self.inner.leases.clone();
+        let session = self.session.clone();
+        // Without a thread to do it on, the time to live frees what it got.
+        let _ = leases.in_background(Box::pin(async move {
+            while in_doubt && session.validity().over().is_none() {
+                // Written even when there is nothing to take out: a write that is still on its way is refused then.
+                let left = register.change(|state| {
+                    state.leave(&id);
+                    Ok(Next::Write(()))
+                });
+                match left.await {
+                    Err(error) if is_transient(&error) || error.is_conflict() => {}
+                    Ok(()) | Err(_) => break,
+                }
+            }
+            let _ = note(&inner, &holds, None).await;
+            for (_, dead) in dead {
+                let _ = dead.bury(inner.leases.store()).await;
+            }
+        }));
+    }
+}

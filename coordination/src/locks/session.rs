@@ -1,0 +1,88 @@
+//! Sessions: what keeps the claims of a process alive, one lease for all of them, and how a dead one is put to rest.
+
+use std::sync::Arc;
+
+use leasehold_core::{Result, Store};
+use parking_lot::Mutex;
+
+use crate::{Lease, Leases, Ttl, Wait, lease::validity::Validity};
+
+/// Before the names of sessions, among those of leases.
+const SESSIONS: &str = ".sessions";
+
+/// One session: a lease under a name that is never used again.
+pub(super) struct Session {
+    pub(super) id: String,
+    lease: Mutex<Option<Lease>>,
+    validity: Arc<Validity>,
+    leases: Leases,
+}
+
+impl Session {
+    /// Opens a session. Costs one read and one put.
+    pub(super) async fn open(leases: &Leases, ttl: Ttl) -> Result<Self> {
+        loop {
+            let id = leases.store().environment().identifier();
+            // Nobody else knows the name, so it is free; if not, the generator is at fault, and the next will do.
+            if let Some(lease) = leases.acquire_internal(name(&id)).ttl(ttl).wait(Wait::Try).await? {
+                let validity = lease.validity().clone();
+                return Ok(Self { id, lease: Mutex::new(Some(lease)), validity, leases: leases.clone() });
+            }
+        }
+    }
+
+    pub(super) fn validity(&self) -> &Arc<Validity> {
+        &self.validity
+    }
+
+    /// Ends it. Everything that it kept alive is free at once.
+    pub(super) async fn close(&self) -> Result<()> {
+        let lease = self.lease.lock().take();
+        match lease {
+            Some(lease) => bury(lease, self.leases.store().clone()).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.lock().take() {
+            let store = self.leases.store().clone();
+            // Without a thread to do it on, the time to live frees what it kept.
+            let _ = self.leases.in_background(Box::pin(async move { drop(bury(lease, store).await) }));
+        }
+    }
+}
+
+/// A session of somebody else that is over for good.
+pub(super) struct Dead(Lease);
+
+/// Sees whether a session is over, and makes sure that it stays so. `None` while its process may be alive.
+///
+/// To be asked again and again: it is over when its record did not change for its whole time to live, counted
+/// from the first time that this process asked. Costs one read without content, and one put for the last time.
+pub(super) async fn fence(leases: &Leases, id: &str) -> Result<Option<Dead>> {
+    // Whoever can take the lease has ended the session: no renewal can succeed any more.
+    let taken = leases.acquire_internal(name(id)).ttl(Ttl::default()).wait(Wait::Try).await?;
+    Ok(taken.map(Dead))
+}
+
+impl Dead {
+    /// Removes what is left of it. Nothing refers to it any more, or will find it absent, which says the same.
+    pub(super) async fn bury(self, store: &Store) -> Result<()> {
+        bury(self.0, store.clone()).await
+    }
+}
+
+/// Gives a session up and removes its record: its name is never used again, so nothing can be taken for it.
+async fn bury(lease: Lease, store: Store) -> Result<()> {
+    let key = format!("{}/{}", crate::lease::PREFIX, lease.name());
+    let released = lease.release().await;
+    store.delete(&key).await?;
+    released
+}
+
+fn name(id: &str) -> String {
+    format!("{SESSIONS}/{id}")
+}
