@@ -126,6 +126,7 @@ pub(super) struct Table {
     inotify: OwnedFd,
     directories: HashMap<i32, Directory>,
     watches: HashMap<u64, Watch>,
+    directories_max: usize,
 }
 
 fn listen() -> Result<OwnedFd, Errno> {
@@ -134,12 +135,26 @@ fn listen() -> Result<OwnedFd, Errno> {
 
 impl Table {
     pub(super) fn new(root: Arc<Root>, names: Names) -> Result<Self, Errno> {
-        let inotify = listen()?;
-        Ok(Self { root, names, inotify, directories: HashMap::new(), watches: HashMap::new() })
+        let (inotify, directories) = (listen()?, HashMap::new());
+        let watches = HashMap::new();
+        Ok(Self { root, names, inotify, directories, watches, directories_max: DIRECTORIES_MAX })
     }
 
     pub(super) fn inotify(&self) -> &OwnedFd {
         &self.inotify
+    }
+
+    /// The same with room for fewer directories below a prefix.
+    #[cfg(test)]
+    pub(super) fn directories_max(&mut self, directories: usize) {
+        self.directories_max = directories;
+    }
+
+    #[cfg(test)]
+    pub(super) fn directories(&self) -> Vec<&str> {
+        let mut paths: Vec<_> = self.directories.values().map(|directory| directory.path.as_str()).collect();
+        paths.sort_unstable();
+        paths
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -289,7 +304,7 @@ impl Table {
         let mut ahead = vec![(path, start)];
         while let Some((path, start)) = ahead.pop() {
             let many = self.watches.get(&number).map_or(0, |watch| watch.directories.len());
-            if many >= DIRECTORIES_MAX {
+            if many >= self.directories_max {
                 return Err(Lost);
             }
             let interest = Interest::Segments(start);

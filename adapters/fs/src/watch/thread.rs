@@ -67,7 +67,8 @@ impl Watches {
             },
             None => command,
         };
-        let begun = Listener::start(root.clone(), names, self.0.clone()).ok()?;
+        let listener = Listener::new(root.clone(), names, self.0.clone()).ok()?;
+        let begun = listener.start().ok()?;
         begun.send(command).ok()?;
         *line = Some(begun);
         Some(())
@@ -104,14 +105,18 @@ struct Listener {
 }
 
 impl Listener {
-    fn start(root: Arc<Root>, names: Names, shared: Arc<Mutex<Option<Line>>>) -> std::io::Result<Line> {
+    fn new(root: Arc<Root>, names: Names, shared: Arc<Mutex<Option<Line>>>) -> Result<Self, Errno> {
         let table = Table::new(root, names)?;
         let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let (sender, commands) = mpsc::channel();
         let line = Line { commands: sender, bell };
         let buffer = vec![MaybeUninit::uninit(); EVENTS_BYTES];
-        let listener = Self { table, next: 0, line: line.clone(), commands, shared, buffer };
-        std::thread::Builder::new().name("leasehold-watch".into()).spawn(move || listener.run())?;
+        Ok(Self { table, next: 0, line, commands, shared, buffer })
+    }
+
+    fn start(self) -> std::io::Result<Line> {
+        let line = self.line.clone();
+        std::thread::Builder::new().name("leasehold-watch".into()).spawn(move || self.run())?;
         Ok(line)
     }
 
@@ -194,3 +199,6 @@ impl Listener {
         leaves
     }
 }
+
+#[cfg(test)]
+mod tests;
