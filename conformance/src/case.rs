@@ -35,6 +35,8 @@ pub enum Promise {
     C12,
     /// Cancellation-safe.
     C13,
+    /// Changes are told.
+    C14,
 }
 
 impl fmt::Display for Promise {

@@ -7,9 +7,9 @@ use std::{
 
 use futures_util::stream::StreamExt;
 use leasehold_core::{
-    Attributes, BatchOptions, Body, BoxStream, Bytes, Capabilities, Capability, DeleteOptions, Entry, Error,
-    GetOptions, Key, ListOptions, Lookup, Metadata, Object, Operation, Outcome, Precondition, PutOptions,
-    Result, StorageAdapter, Version, async_trait, batch_by_key,
+    Attributes, BatchOptions, Body, BoxStream, Bytes, Capabilities, Capability, Changes, DeleteOptions,
+    Entry, Error, GetOptions, Key, ListOptions, Lookup, Metadata, Object, Operation, Outcome, Precondition,
+    PutOptions, Result, Scope, StorageAdapter, Version, async_trait, batch_by_key,
 };
 use leasehold_memory::Memory;
 
@@ -153,5 +153,9 @@ impl StorageAdapter for ContentVersions {
 
     async fn flush(&self) -> Result<()> {
         self.below.flush().await
+    }
+
+    async fn changes(&self, _: &Scope) -> Result<Option<Changes>> {
+        Ok(None)
     }
 }

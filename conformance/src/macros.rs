@@ -186,6 +186,12 @@ macro_rules! for_each_case {
             a_dropped_stream_leaves_the_old_value
             a_dropped_increment_counts_once_or_not_at_all
             a_dropped_batch_leaves_whole_entries
+            every_kind_of_write_wakes_who_watches_its_key
+            a_change_wakes_watchers_on_every_handle
+            a_change_below_a_prefix_wakes_who_watches_it
+            a_watch_that_is_dropped_leaves_the_others
+            who_reads_when_woken_sees_the_last_value
+            changes_that_are_not_claimed_are_not_told
             any_sequence_of_calls_does_what_a_sorted_map_does
             a_history_of_racing_clients_is_linearizable
             a_history_without_conditions_is_linearizable

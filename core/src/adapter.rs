@@ -9,8 +9,8 @@ use futures_util::{
 };
 
 use crate::{
-    Attributes, Body, ByteRange, Capabilities, Capability, Entry, Error, ErrorKind, Key, Lookup, Metadata,
-    Prefix, Result, Version,
+    Attributes, Body, ByteRange, Capabilities, Capability, Changes, Entry, Error, ErrorKind, Key, Lookup,
+    Metadata, Prefix, Result, Scope, Version,
 };
 
 /// A place that stores values under keys.
@@ -35,6 +35,7 @@ use crate::{
 /// | C11 | **Refused, never ignored**: what cannot be honoured is [`Unsupported`](crate::ErrorKind::Unsupported), before anything is written. |
 /// | C12 | **Bounded**: sizes and queues have limits; past them there is an error. |
 /// | C13 | **Cancellation-safe**: a dropped future leaves no lock, no half-applied entry and no temporary file for ever; a write whose future was dropped may or may not have happened. |
+/// | C14 | **Changes are told**, where [`Changes`](Capability::Changes) is claimed: a watch is ready soon after every change in its scope that was acknowledged to anybody, and a read that begins then sees it. Only ever a hint: nothing is right or wrong by it. |
 #[async_trait]
 pub trait StorageAdapter: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// What this adapter offers beyond the common part, and its limits. Cheap, and constant for its lifetime.
@@ -68,6 +69,18 @@ pub trait StorageAdapter: fmt::Debug + fmt::Display + Send + Sync + 'static {
     /// Returns once everything that was acknowledged before is stored. Who acknowledges only what is stored has nothing to do;
     /// a layer that writes later does it now, and tells what failed.
     async fn flush(&self) -> Result<()>;
+
+    /// Watches `scope`: what is returned is ready after every change of a key in it that is acknowledged from now on, to any
+    /// writer, in any process that the store is shared with. Read *after* this returned, then wait, then read again: so
+    /// no change is missed, whenever it happens.
+    ///
+    /// `None`: this store cannot tell; poll. It says so always where [`Changes`](Capability::Changes) is not claimed, and
+    /// where it is when the system has no room for a watch at the moment. A watch may also end at any time, for the same
+    /// reason. See [`Changes`] for what it is to wait on one.
+    ///
+    /// # Cancel safety
+    /// A call whose future is dropped leaves no watch behind.
+    async fn changes(&self, scope: &Scope) -> Result<Option<Changes>>;
 }
 
 /// What must hold for a write to happen.
@@ -381,5 +394,9 @@ impl<A: StorageAdapter + ?Sized> StorageAdapter for Arc<A> {
 
     async fn flush(&self) -> Result<()> {
         (**self).flush().await
+    }
+
+    async fn changes(&self, scope: &Scope) -> Result<Option<Changes>> {
+        (**self).changes(scope).await
     }
 }

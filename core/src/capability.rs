@@ -25,11 +25,13 @@ pub enum Capability {
     Attributes,
     /// The size that a list tells is that of the value; without it, of what is stored for the value.
     ListedSizes,
+    /// C14: [`changes`](crate::StorageAdapter::changes) wakes who waits for a change; without it, one polls.
+    Changes,
 }
 
 impl Capability {
     /// Every capability, in a stable order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Linearizable,
         Self::ConditionalPut,
         Self::ConditionalDelete,
@@ -38,6 +40,7 @@ impl Capability {
         Self::AtomicBatch,
         Self::Attributes,
         Self::ListedSizes,
+        Self::Changes,
     ];
 
     /// The name in messages and machine-readable output.
@@ -51,6 +54,7 @@ impl Capability {
             Self::AtomicBatch => "atomic-batch",
             Self::Attributes => "attributes",
             Self::ListedSizes => "listed-sizes",
+            Self::Changes => "changes",
         }
     }
 

@@ -9,6 +9,7 @@ mod adapter;
 mod attributes;
 mod body;
 mod capability;
+mod changes;
 mod clock;
 mod counter;
 mod error;
@@ -19,6 +20,7 @@ mod object;
 mod range;
 mod store;
 mod text;
+mod watchers;
 
 pub use adapter::{
     BatchOptions, DeleteOptions, GetOptions, ListOptions, Operation, Outcome, Precondition, PutOptions,
@@ -27,6 +29,7 @@ pub use adapter::{
 pub use attributes::Attributes;
 pub use body::{Body, IntoBody, Json, check_received, check_size};
 pub use capability::{Capabilities, Capability, Limits};
+pub use changes::{Changes, Notifier, Scope};
 pub use clock::{Clock, Environment, Random, SystemClock, SystemRandom};
 pub use counter::{COUNTER_BYTES_MAX, add_to, increment_by_swap, unique_sum};
 pub use error::{Error, ErrorKind, Result};
@@ -36,6 +39,7 @@ pub use namespace::Namespace;
 pub use object::{Entry, Lookup, Metadata, Object, Version};
 pub use range::ByteRange;
 pub use store::{Backoff, Delete, Get, GetIfChanged, List, Put, Store, Value};
+pub use watchers::Watchers;
 
 pub use async_trait::async_trait;
 pub use bytes::Bytes;

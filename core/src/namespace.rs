@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use futures_util::stream::{BoxStream, StreamExt};
 
 use crate::{
-    BatchOptions, Body, Capabilities, DeleteOptions, Entry, Error, GetOptions, IntoKey, Key, Layer,
-    ListOptions, Lookup, Metadata, Operation, Outcome, Prefix, PutOptions, Result, StorageAdapter, Version,
+    BatchOptions, Body, Capabilities, Changes, DeleteOptions, Entry, Error, GetOptions, IntoKey, Key, Layer,
+    ListOptions, Lookup, Metadata, Operation, Outcome, Prefix, PutOptions, Result, Scope, StorageAdapter,
+    Version,
 };
 
 /// Puts every key under a name of its own: `k` is stored as `name/k`.
@@ -152,5 +153,17 @@ impl StorageAdapter for Namespaced {
 
     async fn flush(&self) -> Result<()> {
         self.inner.flush().await.map_err(|error| self.inner_error(error))
+    }
+
+    async fn changes(&self, scope: &Scope) -> Result<Option<Changes>> {
+        let outer = match scope {
+            Scope::Key(key) => Scope::Key(self.outer(key)?),
+            Scope::Prefix(prefix) => match Prefix::new(format!("{}/{prefix}", self.name)) {
+                Ok(prefix) => Scope::Prefix(prefix),
+                // Too long for any key in here to start so: nothing will ever change. Who polls learns that, too.
+                Err(_) => return Ok(None),
+            },
+        };
+        self.inner.changes(&outer).await.map_err(|error| self.inner_error(error))
     }
 }

@@ -3,8 +3,9 @@
 use std::{fmt, sync::Arc};
 
 use leasehold_core::{
-    BatchOptions, Body, BoxStream, Capabilities, DeleteOptions, Entry, Error, GetOptions, Key, ListOptions,
-    Lookup, Metadata, Operation, Outcome, PutOptions, Result, StorageAdapter, Version, async_trait,
+    BatchOptions, Body, BoxStream, Capabilities, Changes, DeleteOptions, Entry, Error, GetOptions, Key,
+    ListOptions, Lookup, Metadata, Operation, Outcome, PutOptions, Result, Scope, StorageAdapter, Version,
+    async_trait,
 };
 
 use crate::Verb;
@@ -115,5 +116,9 @@ impl<H: Hook> StorageAdapter for Around<H> {
 
     async fn flush(&self) -> Result<()> {
         self.inner.flush().await
+    }
+
+    async fn changes(&self, scope: &Scope) -> Result<Option<Changes>> {
+        self.inner.changes(scope).await
     }
 }

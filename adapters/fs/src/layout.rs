@@ -17,7 +17,7 @@ use crate::{
     stage::{Area, Staged},
 };
 
-const DIRECTORY_NAME: &str = ".leasehold";
+pub(crate) const DIRECTORY_NAME: &str = ".leasehold";
 const FORMAT_NAME: &str = "format";
 const FORMAT: u32 = 1;
 const STRIPES: u32 = 64;

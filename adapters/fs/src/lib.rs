@@ -69,6 +69,7 @@ mod stamp;
 mod store;
 mod sync;
 mod together;
+mod watch;
 mod write;
 
 pub use open::Open;

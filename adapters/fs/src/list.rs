@@ -285,7 +285,10 @@ fn read_names(names: Names, directory: &OwnedFd, before: &str, found: &mut Found
 
 /// Calls `found` with every name in a directory that is text, without an allocation for each.
 #[cfg(target_os = "linux")]
-fn each_name(directory: &OwnedFd, found: &mut dyn FnMut(&str, FileType) -> Result<()>) -> Result<()> {
+pub(crate) fn each_name(
+    directory: &OwnedFd,
+    found: &mut dyn FnMut(&str, FileType) -> Result<()>,
+) -> Result<()> {
     let mut buffer = Vec::with_capacity(NAMES_BYTES);
     let mut entries = fs::RawDir::new(directory, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
@@ -303,7 +306,10 @@ fn each_name(directory: &OwnedFd, found: &mut dyn FnMut(&str, FileType) -> Resul
 }
 
 #[cfg(not(target_os = "linux"))]
-fn each_name(directory: &OwnedFd, found: &mut dyn FnMut(&str, FileType) -> Result<()>) -> Result<()> {
+pub(crate) fn each_name(
+    directory: &OwnedFd,
+    found: &mut dyn FnMut(&str, FileType) -> Result<()>,
+) -> Result<()> {
     for entry in fs::Dir::read_from(directory).map_err(from_errno)? {
         let entry = entry.map_err(from_errno)?;
         if let Ok(name) = entry.file_name().to_str() {
@@ -318,6 +324,6 @@ fn changed(directory: &OwnedFd) -> Result<(i64, u64)> {
     fs::fstat(directory).map(|stat| (stat.st_mtime, stat.st_mtime_nsec)).map_err(from_errno)
 }
 
-fn join(directory: &str, name: &str) -> String {
+pub(crate) fn join(directory: &str, name: &str) -> String {
     if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }
 }

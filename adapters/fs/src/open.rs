@@ -13,6 +13,7 @@ use crate::{
     root::Root,
     store::{Fs, Inner},
     sync::Syncs,
+    watch::Watches,
 };
 
 /// How a directory is opened, made by [`Fs::open`]; `.await` opens it.
@@ -91,7 +92,7 @@ impl Open {
             .map_err(|error| error.during("open").at(&format!("fs:{label}")))?;
         Ok(Fs(Arc::new(Inner {
             label,
-            root,
+            root: Arc::new(root),
             layout,
             locks: Locks::new(layout.stripes, self.lock_timeout),
             syncs: Syncs::default(),
@@ -100,6 +101,7 @@ impl Open {
             limits: self.limits,
             environment: self.environment,
             calls: Calls::new(layout.stripes, self.lock_timeout),
+            watches: Watches::default(),
         })))
     }
 }

@@ -4,9 +4,9 @@ use std::{fmt, sync::Arc};
 
 use futures_util::stream::{BoxStream, StreamExt};
 use leasehold_core::{
-    BatchOptions, Body, Bytes, Capabilities, Capability, DeleteOptions, Entry, Environment, Error,
+    BatchOptions, Body, Bytes, Capabilities, Capability, Changes, DeleteOptions, Entry, Environment, Error,
     GetOptions, Key, Limits, ListOptions, Lookup, Metadata, Operation, Outcome, Precondition, PutOptions,
-    Result, StorageAdapter, Version, async_trait, check_size,
+    Result, Scope, StorageAdapter, Version, async_trait, check_size,
 };
 use parking_lot::Mutex;
 
@@ -19,6 +19,7 @@ use crate::{
     root::Root,
     stage::Area,
     sync::Syncs,
+    watch::{self, Watches},
     write::{INLINE_BYTES_MAX, Stamped},
 };
 
@@ -31,7 +32,7 @@ pub struct Fs(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) label: String,
-    pub(crate) root: Root,
+    pub(crate) root: Arc<Root>,
     pub(crate) layout: Layout,
     pub(crate) locks: Locks,
     pub(crate) syncs: Syncs,
@@ -40,6 +41,7 @@ pub(crate) struct Inner {
     pub(crate) limits: Limits,
     pub(crate) environment: Environment,
     pub(crate) calls: Calls,
+    pub(crate) watches: Watches,
 }
 
 impl Inner {
@@ -169,6 +171,9 @@ impl StorageAdapter for Fs {
         if self.0.root.keeps_attributes {
             capabilities = capabilities.with(Capability::Attributes);
         }
+        if watch::IS_TOLD {
+            capabilities = capabilities.with(Capability::Changes);
+        }
         capabilities
     }
 
@@ -218,5 +223,10 @@ impl StorageAdapter for Fs {
 
     async fn flush(&self) -> Result<()> {
         Ok(())
+    }
+
+    async fn changes(&self, scope: &Scope) -> Result<Option<Changes>> {
+        // Why there is none is no error of the caller's: to poll is always right.
+        Ok(self.0.watches.changes(&self.0.root, self.0.layout.names, scope).await)
     }
 }

@@ -6,9 +6,9 @@ use std::{fmt, sync::Arc};
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 use leasehold_core::{
-    BatchOptions, Body, Capabilities, Capability, Clock, DeleteOptions, Entry, Error, GetOptions, Key,
-    Limits, ListOptions, Lookup, Metadata, Operation, Outcome, PutOptions, Result, StorageAdapter,
-    SystemClock, Version, async_trait, refuse_batch,
+    BatchOptions, Body, Capabilities, Capability, Changes, Clock, DeleteOptions, Entry, Error, GetOptions,
+    Key, Limits, ListOptions, Lookup, Metadata, Operation, Outcome, PutOptions, Result, Scope,
+    StorageAdapter, SystemClock, Version, Watchers, async_trait, refuse_batch,
 };
 use parking_lot::RwLock;
 use state::{State, Write};
@@ -19,10 +19,12 @@ const PAGE_ENTRIES: usize = 1000;
 /// A store in memory. Cloning shares it; it is gone with its last clone.
 ///
 /// Promises all of the contract but [`Durable`](Capability::Durable). A read costs a shared lock and no copy.
+/// A change costs an atomic load more, where nobody watches.
 /// By default a value has at most 64 MiB and all together 4 GiB.
 #[derive(Clone)]
 pub struct Memory {
     state: Arc<RwLock<State>>,
+    watchers: Arc<Watchers>,
     clock: Arc<dyn Clock>,
     limits: Limits,
 }
@@ -32,6 +34,7 @@ impl Memory {
     pub fn new() -> Self {
         Self {
             state: Arc::new(RwLock::new(State::new(4 << 30))),
+            watchers: Arc::default(),
             clock: Arc::new(SystemClock),
             limits: Limits { value_bytes_max: 64 << 20, ..Limits::default() },
         }
@@ -52,7 +55,36 @@ impl Memory {
     }
 
     fn write(&self, key: &Key, write: Write) -> Result<Option<Version>> {
-        self.state.write().apply(key, write, self.clock.wall())
+        let written = self.state.write().apply(key, write, self.clock.wall())?;
+        self.watchers.changed(key);
+        Ok(written)
+    }
+
+    /// Performs a batch under one lock. Returns the keys that were written, too.
+    fn perform(&self, steps: Vec<Result<(Key, Step)>>, atomic: bool) -> (Vec<Result<Outcome>>, Vec<Key>) {
+        let now = self.clock.wall();
+        let mut written = Vec::new();
+        let mut run = |step: Result<(Key, Step)>, state: &mut State| {
+            let (key, step) = step?;
+            let outcome = step.run(state, &key, now)?;
+            if !matches!(outcome, Outcome::Got(_)) {
+                written.push(key);
+            }
+            Ok(outcome)
+        };
+        let mut state = self.state.write();
+        if !atomic {
+            let results = steps.into_iter().map(|step| run(step, &mut state)).collect();
+            return (results, written);
+        }
+        let mut trial = state.clone();
+        let results: Vec<_> = steps.into_iter().map(|step| run(step, &mut trial)).collect();
+        if results.iter().all(Result::is_ok) {
+            *state = trial;
+            return (results, written);
+        }
+        let spoiled = || Error::conflict("another entry of this atomic batch was refused; nothing was done");
+        (results.into_iter().map(|result| result.and_then(|_| Err(spoiled()))).collect(), Vec::new())
     }
 
     async fn collect(&self, body: Body) -> Result<leasehold_core::Bytes> {
@@ -89,6 +121,7 @@ impl StorageAdapter for Memory {
             .with(Capability::UniqueVersions)
             .with(Capability::AtomicBatch)
             .with(Capability::Attributes)
+            .with(Capability::Changes)
     }
 
     async fn head(&self, key: &Key) -> Result<Option<Metadata>> {
@@ -127,10 +160,11 @@ impl StorageAdapter for Memory {
     }
 
     async fn increment(&self, key: &Key, delta: i64) -> Result<i64> {
-        self.state
-            .write()
-            .increment(key, delta, self.clock.wall())
-            .map_err(|error| error.on("increment", key).at(self))
+        let sum = self.state.write().increment(key, delta, self.clock.wall());
+        if sum.is_ok() {
+            self.watchers.changed(key);
+        }
+        sum.map_err(|error| error.on("increment", key).at(self))
     }
 
     async fn batch(&self, operations: Vec<Operation>, options: BatchOptions) -> Vec<Result<Outcome>> {
@@ -153,29 +187,17 @@ impl StorageAdapter for Memory {
                 _ => Err(told(Error::invalid("this store does not know this operation"))),
             });
         }
-        let now = self.clock.wall();
-        let mut state = self.state.write();
-        if !options.atomic {
-            return ready
-                .into_iter()
-                .map(|step| step.and_then(|(key, step)| step.run(&mut state, &key, now)))
-                .collect();
-        }
-        let mut trial = state.clone();
-        let results: Vec<_> = ready
-            .into_iter()
-            .map(|step| step.and_then(|(key, step)| step.run(&mut trial, &key, now)))
-            .collect();
-        if results.iter().all(Result::is_ok) {
-            *state = trial;
-            return results;
-        }
-        let spoiled = || Error::conflict("another entry of this atomic batch was refused; nothing was done");
-        results.into_iter().map(|result| result.and_then(|_| Err(spoiled()))).collect()
+        let (results, written) = self.perform(ready, options.atomic);
+        written.iter().for_each(|key| self.watchers.changed(key));
+        results
     }
 
     async fn flush(&self) -> Result<()> {
         Ok(())
+    }
+
+    async fn changes(&self, scope: &Scope) -> Result<Option<Changes>> {
+        Ok(Some(self.watchers.watch(scope)))
     }
 }
 

@@ -4,8 +4,9 @@ use std::{fmt, sync::Arc};
 
 use futures_util::stream::BoxStream;
 use leasehold_core::{
-    BatchOptions, Body, Capabilities, Capability, DeleteOptions, Entry, Error, GetOptions, Key, ListOptions,
-    Lookup, Metadata, Operation, Outcome, PutOptions, Result, StorageAdapter, Version, async_trait,
+    BatchOptions, Body, Capabilities, Capability, Changes, DeleteOptions, Entry, Error, GetOptions, Key,
+    ListOptions, Lookup, Metadata, Operation, Outcome, PutOptions, Result, Scope, StorageAdapter, Version,
+    async_trait,
 };
 use leasehold_s3::S3;
 
@@ -109,6 +110,10 @@ impl StorageAdapter for R2 {
 
     async fn flush(&self) -> Result<()> {
         Ok(())
+    }
+
+    async fn changes(&self, _: &Scope) -> Result<Option<Changes>> {
+        Ok(None)
     }
 }
 

@@ -8,8 +8,8 @@ use futures_util::{
     stream::{self, BoxStream, StreamExt},
 };
 use leasehold_core::{
-    BatchOptions, Body, Bytes, Capabilities, Capability, DeleteOptions, Entry, Error, GetOptions, Key,
-    Limits, ListOptions, Lookup, Metadata, Operation, Outcome, Precondition, PutOptions, Result,
+    BatchOptions, Body, Bytes, Capabilities, Capability, Changes, DeleteOptions, Entry, Error, GetOptions,
+    Key, Limits, ListOptions, Lookup, Metadata, Operation, Outcome, Precondition, PutOptions, Result, Scope,
     StorageAdapter, Version, async_trait, batch_by_key, refuse_batch,
 };
 
@@ -242,6 +242,10 @@ impl StorageAdapter for S3 {
 
     async fn flush(&self) -> Result<()> {
         Ok(())
+    }
+
+    async fn changes(&self, _: &Scope) -> Result<Option<Changes>> {
+        Ok(None)
     }
 }
 

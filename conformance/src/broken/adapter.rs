@@ -10,9 +10,9 @@ use std::{
 };
 
 use leasehold_core::{
-    Attributes, BatchOptions, Body, BoxStream, Bytes, Capabilities, Capability, DeleteOptions, Entry, Error,
-    GetOptions, Key, ListOptions, Lookup, Metadata, Object, Operation, Outcome, Precondition, PutOptions,
-    Result, StorageAdapter, Version, async_trait,
+    Attributes, BatchOptions, Body, BoxStream, Bytes, Capabilities, Capability, Changes, DeleteOptions,
+    Entry, Error, GetOptions, Key, ListOptions, Lookup, Metadata, Object, Operation, Outcome, Precondition,
+    PutOptions, Result, Scope, StorageAdapter, Version, Watchers, async_trait,
 };
 use parking_lot::Mutex;
 
@@ -32,11 +32,12 @@ pub(super) struct Broken {
     shared: Arc<Shared>,
     read: Mutex<HashMap<Key, (Metadata, Bytes)>>,
     behind: Mutex<Option<(Key, Bytes)>>,
+    own: Arc<Watchers>,
 }
 
 impl Broken {
     pub(super) fn new(flaw: Flaw, inner: Arc<dyn StorageAdapter>, shared: Arc<Shared>) -> Self {
-        Self { flaw, inner, shared, read: Mutex::default(), behind: Mutex::default() }
+        Self { flaw, inner, shared, read: Mutex::default(), behind: Mutex::default(), own: Arc::default() }
     }
 
     fn is(&self, flaw: Flaw) -> bool {
@@ -108,6 +109,7 @@ impl StorageAdapter for Broken {
         match self.flaw {
             Flaw::IgnoresWhatItDoesNotClaim => capabilities.without(Capability::ConditionalPut),
             Flaw::IgnoresAttributes => capabilities.without(Capability::Attributes),
+            Flaw::TellsWhatItDoesNotClaim => capabilities.without(Capability::Changes),
             _ => capabilities,
         }
     }
@@ -164,6 +166,11 @@ impl StorageAdapter for Broken {
                 return flawed::writes_attributes_apart(inner, key, body, options).await;
             }
             Flaw::CachesReads => drop(self.read.lock().remove(key)),
+            Flaw::WakesOnlyItself => {
+                let written = inner.put(key, body, options).await;
+                self.own.changed(key);
+                return written;
+            }
             Flaw::KeepsLocks => return self.put_locked(key, body, options).await,
             Flaw::FilesHaveNoChildren if flawed::is_beside_a_file(inner, key).await? => {
                 return Err(Error::invalid("not a directory"));
@@ -235,5 +242,17 @@ impl StorageAdapter for Broken {
 
     async fn flush(&self) -> Result<()> {
         self.inner.flush().await
+    }
+
+    async fn changes(&self, scope: &Scope) -> Result<Option<Changes>> {
+        match self.flaw {
+            // Somebody keeps the other end, and never uses it.
+            Flaw::NeverWakes => {
+                let (notifier, changes) = Changes::channel();
+                Ok(Some(changes.guarded_by(notifier)))
+            }
+            Flaw::WakesOnlyItself => Ok(Some(self.own.watch(scope))),
+            _ => self.inner.changes(scope).await,
+        }
     }
 }

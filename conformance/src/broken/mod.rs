@@ -75,6 +75,12 @@ pub enum Flaw {
     IncrementsWithoutAttributes,
     /// Does not claim attributes and ignores them.
     IgnoresAttributes,
+    /// Watches, and never wakes.
+    NeverWakes,
+    /// Wakes who watches the handle that wrote, and nobody else.
+    WakesOnlyItself,
+    /// Does not claim to tell of changes, and watches all the same.
+    TellsWhatItDoesNotClaim,
 }
 
 impl Flaw {
@@ -155,6 +161,9 @@ impl Flaw {
         (Self::WritesAttributesApart, &["attributes_and_value_come_from_one_write"]),
         (Self::IncrementsWithoutAttributes, &["increments_keep_attributes"]),
         (Self::IgnoresAttributes, &["attributes_that_are_not_claimed_are_refused"]),
+        (Self::NeverWakes, &["every_kind_of_write_wakes_who_watches_its_key"]),
+        (Self::WakesOnlyItself, &["a_change_wakes_watchers_on_every_handle"]),
+        (Self::TellsWhatItDoesNotClaim, &["changes_that_are_not_claimed_are_not_told"]),
     ];
 
     /// A store in memory with this flaw.

@@ -20,13 +20,14 @@ mod streams;
 mod swaps;
 mod values;
 mod versions;
+mod watches;
 mod weird;
 
 use crate::Case;
 
 /// Every case, grouped by family.
 pub fn cases() -> Vec<Case> {
-    let families: [&[Case]; 20] = [
+    let families: [&[Case]; 21] = [
         handles::CASES,
         values::CASES,
         streams::CASES,
@@ -45,6 +46,7 @@ pub fn cases() -> Vec<Case> {
         swaps::CASES,
         limits::CASES,
         cancellation::CASES,
+        watches::CASES,
         model::CASES,
         histories::CASES,
     ];

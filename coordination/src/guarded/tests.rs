@@ -10,9 +10,9 @@ use std::{
 
 use futures_util::FutureExt;
 use leasehold_core::{
-    BatchOptions, Body, BoxFuture, BoxStream, Capabilities, Clock, DeleteOptions, Entry, Environment,
-    GetOptions, ListOptions, Lookup, Metadata, Operation, Outcome, Precondition, PutOptions, Random,
-    StorageAdapter, async_trait,
+    BatchOptions, Body, BoxFuture, BoxStream, Capabilities, Changes, Clock, DeleteOptions, Entry,
+    Environment, GetOptions, ListOptions, Lookup, Metadata, Operation, Outcome, Precondition, PutOptions,
+    Random, Scope, StorageAdapter, async_trait,
 };
 use leasehold_memory::Memory;
 
@@ -165,6 +165,10 @@ impl StorageAdapter for Chaos {
 
     async fn flush(&self) -> Result<()> {
         self.0.memory.flush().await
+    }
+
+    async fn changes(&self, scope: &Scope) -> Result<Option<Changes>> {
+        self.0.memory.changes(scope).await
     }
 }
 

@@ -3,9 +3,9 @@
 use std::{fmt, sync::Arc};
 
 use leasehold_core::{
-    Backoff, BatchOptions, Body, BoxStream, Capabilities, Capability, DeleteOptions, Entry, Environment,
-    GetOptions, Key, Limits, ListOptions, Lookup, Metadata, Operation, Outcome, PutOptions, Result,
-    StorageAdapter, Version, async_trait, increment_by_swap,
+    Backoff, BatchOptions, Body, BoxStream, Capabilities, Capability, Changes, DeleteOptions, Entry,
+    Environment, GetOptions, Key, Limits, ListOptions, Lookup, Metadata, Operation, Outcome, PutOptions,
+    Result, Scope, StorageAdapter, Version, async_trait, increment_by_swap,
 };
 
 use super::Coding;
@@ -88,5 +88,9 @@ impl<C: Coding> StorageAdapter for Framed<C> {
 
     async fn flush(&self) -> Result<()> {
         self.inner.flush().await
+    }
+
+    async fn changes(&self, scope: &Scope) -> Result<Option<Changes>> {
+        self.inner.changes(scope).await
     }
 }

@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc};
 
 use leasehold_core::{
-    BatchOptions, Body, BoxStream, Capabilities, Capability, DeleteOptions, Entry, Error, ErrorKind,
-    GetOptions, Key, Layer, ListOptions, Lookup, Metadata, Operation, Outcome, PutOptions, Result,
+    BatchOptions, Body, BoxStream, Capabilities, Capability, Changes, DeleteOptions, Entry, Error, ErrorKind,
+    GetOptions, Key, Layer, ListOptions, Lookup, Metadata, Operation, Outcome, PutOptions, Result, Scope,
     StorageAdapter, Version, async_trait, refuse_batch,
 };
 
@@ -110,6 +110,10 @@ impl StorageAdapter for Shown {
 
     async fn flush(&self) -> Result<()> {
         self.0.flush().await
+    }
+
+    async fn changes(&self, scope: &Scope) -> Result<Option<Changes>> {
+        self.0.changes(scope).await
     }
 }
 

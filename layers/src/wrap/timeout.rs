@@ -7,9 +7,9 @@ use futures_util::{
     stream::{self, StreamExt},
 };
 use leasehold_core::{
-    BatchOptions, Body, BoxStream, Capabilities, DeleteOptions, Entry, Environment, Error, ErrorKind,
-    GetOptions, Key, Layer, ListOptions, Lookup, Metadata, Object, Operation, Outcome, PutOptions, Result,
-    StorageAdapter, Version, async_trait,
+    BatchOptions, Body, BoxStream, Capabilities, Changes, DeleteOptions, Entry, Environment, Error,
+    ErrorKind, GetOptions, Key, Layer, ListOptions, Lookup, Metadata, Object, Operation, Outcome, PutOptions,
+    Result, Scope, StorageAdapter, Version, async_trait,
 };
 
 /// Ends calls that take longer than a limit: with [`ErrorKind::Timeout`], and for writes with an *unknown* outcome.
@@ -195,6 +195,11 @@ impl StorageAdapter for Limited {
     async fn flush(&self) -> Result<()> {
         let late = |_| Err(self.limit.cut_off().during("flush").at(self));
         self.limit.within(self.inner.flush()).await.unwrap_or_else(late)
+    }
+
+    async fn changes(&self, scope: &Scope) -> Result<Option<Changes>> {
+        let late = |late: Error| Err(late.during("changes").at(self));
+        self.limit.within(self.inner.changes(scope)).await.unwrap_or_else(late)
     }
 }
 

@@ -12,9 +12,9 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use leasehold_core::{
-    Attributes, Backoff, BatchOptions, Body, Capabilities, Capability, DeleteOptions, Entry, Environment,
-    Error, GetOptions, Key, Limits, ListOptions, Lookup, Metadata, Operation, Outcome, Precondition,
-    PutOptions, Result, StorageAdapter, Version, increment_by_swap,
+    Attributes, Backoff, BatchOptions, Body, Capabilities, Capability, Changes, DeleteOptions, Entry,
+    Environment, Error, GetOptions, Key, Limits, ListOptions, Lookup, Metadata, Operation, Outcome,
+    Precondition, PutOptions, Result, Scope, StorageAdapter, Version, increment_by_swap,
 };
 use object_store::{ObjectMeta, ObjectStore, path::Path};
 
@@ -267,6 +267,10 @@ impl StorageAdapter for FromObjectStore {
 
     async fn flush(&self) -> Result<()> {
         Ok(())
+    }
+
+    async fn changes(&self, _: &Scope) -> Result<Option<Changes>> {
+        Ok(None)
     }
 }
 

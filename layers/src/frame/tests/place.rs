@@ -4,9 +4,9 @@ use std::{collections::VecDeque, fmt, sync::Arc};
 
 use futures_util::stream::{self, StreamExt};
 use leasehold_core::{
-    BatchOptions, Body, BoxStream, Bytes, Capabilities, DeleteOptions, Entry, GetOptions, Key, Layer,
-    ListOptions, Lookup, Metadata, Object, Operation, Outcome, PutOptions, Result, StorageAdapter, Store,
-    Version, async_trait,
+    BatchOptions, Body, BoxStream, Bytes, Capabilities, Changes, DeleteOptions, Entry, GetOptions, Key,
+    Layer, ListOptions, Lookup, Metadata, Object, Operation, Outcome, PutOptions, Result, Scope,
+    StorageAdapter, Store, Version, async_trait,
 };
 use leasehold_memory::Memory;
 use parking_lot::Mutex;
@@ -175,5 +175,9 @@ impl StorageAdapter for Below {
 
     async fn flush(&self) -> Result<()> {
         self.inner.flush().await
+    }
+
+    async fn changes(&self, scope: &Scope) -> Result<Option<Changes>> {
+        self.inner.changes(scope).await
     }
 }

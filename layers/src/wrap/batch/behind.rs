@@ -10,9 +10,9 @@ use std::{
 
 use futures_util::stream::{self, StreamExt};
 use leasehold_core::{
-    Attributes, BatchOptions, Body, BoxStream, Bytes, Capabilities, Capability, DeleteOptions, Entry, Error,
-    GetOptions, Key, ListOptions, Lookup, Metadata, Operation, Outcome, Precondition, PutOptions, Result,
-    StorageAdapter, Version, async_trait,
+    Attributes, BatchOptions, Body, BoxStream, Bytes, Capabilities, Capability, Changes, DeleteOptions,
+    Entry, Error, GetOptions, Key, ListOptions, Lookup, Metadata, Operation, Outcome, Precondition,
+    PutOptions, Result, Scope, StorageAdapter, Version, Watchers, async_trait,
 };
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -40,6 +40,8 @@ struct View {
     /// Tells our versions from those of other handles.
     name: String,
     seen: Mutex<Seen>,
+    /// Those who wait for a change that only this handle's readers see.
+    watchers: Arc<Watchers>,
     on_error: Option<OnError>,
 }
 
@@ -114,6 +116,8 @@ impl View {
                 seen.failures += 1;
                 seen.failure.get_or_insert_with(|| error.clone());
                 drop(seen);
+                // What was read here until now was never stored.
+                self.watchers.changed(key);
                 if let Some(hook) = &self.on_error {
                     hook(key, error);
                 }
@@ -180,6 +184,7 @@ impl Behind {
                 failures: 0,
                 failure: None,
             }),
+            watchers: Arc::default(),
             on_error,
         });
         let witness = view.clone();
@@ -220,7 +225,9 @@ impl Behind {
     async fn later(&self, key: &Key, change: Change, hold: Duration, known: Known) -> Result<()> {
         let Pending { entries, bytes } = self.pending;
         self.courier.until_room(|waiting| waiting.entries < entries && waiting.bytes < bytes).await;
-        self.courier.submit(key, change, hold, |number| self.view.note(key, number, known)).map(drop)
+        self.courier.submit(key, change, hold, |number| self.view.note(key, number, known))?;
+        self.view.watchers.changed(key);
+        Ok(())
     }
 
     /// Refuses what the store below would refuse, while there is somebody to tell.
@@ -387,5 +394,11 @@ impl StorageAdapter for Behind {
         self.courier.settle_all().await;
         self.inner().flush().await?;
         self.take_failure()
+    }
+
+    async fn changes(&self, scope: &Scope) -> Result<Option<Changes>> {
+        let Some(below) = self.inner().changes(scope).await? else { return Ok(None) };
+        // Readers of this handle see what is pending, too.
+        Ok(Some(below.or(self.view.watchers.watch(scope))))
     }
 }

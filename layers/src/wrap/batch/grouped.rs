@@ -3,9 +3,9 @@
 use std::{fmt, sync::Arc};
 
 use leasehold_core::{
-    BatchOptions, Body, BoxStream, Capabilities, Capability, DeleteOptions, Entry, Error, ErrorKind,
-    GetOptions, Key, ListOptions, Lookup, Metadata, Operation, Outcome, PutOptions, Result, StorageAdapter,
-    Version, async_trait,
+    BatchOptions, Body, BoxStream, Capabilities, Capability, Changes, DeleteOptions, Entry, Error, ErrorKind,
+    GetOptions, Key, ListOptions, Lookup, Metadata, Operation, Outcome, PutOptions, Result, Scope,
+    StorageAdapter, Version, async_trait,
 };
 
 use super::{Intervals, courier::Courier, queue::Change};
@@ -125,6 +125,11 @@ impl StorageAdapter for Grouped {
     async fn flush(&self) -> Result<()> {
         self.courier.settle_all().await;
         self.inner().flush().await
+    }
+
+    async fn changes(&self, scope: &Scope) -> Result<Option<Changes>> {
+        // What it collects is no change before it is stored below.
+        self.inner().changes(scope).await
     }
 }
 

@@ -11,9 +11,9 @@ use futures_util::{
     future::{join, join_all},
 };
 use leasehold_core::{
-    BatchOptions, Body, BoxStream, Bytes, Capabilities, Capability, DeleteOptions, Entry, ErrorKind,
-    GetOptions, Key, ListOptions, Lookup, Metadata, Operation, Outcome, PutOptions, Result, StorageAdapter,
-    Store, Version, async_trait,
+    BatchOptions, Body, BoxStream, Bytes, Capabilities, Capability, Changes, DeleteOptions, Entry, ErrorKind,
+    GetOptions, Key, ListOptions, Lookup, Metadata, Operation, Outcome, PutOptions, Result, Scope,
+    StorageAdapter, Store, Version, async_trait,
 };
 use leasehold_memory::Memory;
 
@@ -281,6 +281,10 @@ impl StorageAdapter for Broken {
 
     async fn flush(&self) -> Result<()> {
         self.0.flush().await
+    }
+
+    async fn changes(&self, scope: &Scope) -> Result<Option<Changes>> {
+        self.0.changes(scope).await
     }
 }
 

@@ -6,9 +6,9 @@ use std::{
 };
 
 use leasehold_core::{
-    BatchOptions, Body, BoxStream, ByteRange, Capabilities, Capability, DeleteOptions, Entry, GetOptions,
-    Key, ListOptions, Lookup, Metadata, Object, Operation, Outcome, PutOptions, Result, StorageAdapter,
-    Version, async_trait,
+    BatchOptions, Body, BoxStream, ByteRange, Capabilities, Capability, Changes, DeleteOptions, Entry,
+    GetOptions, Key, ListOptions, Lookup, Metadata, Object, Operation, Outcome, PutOptions, Result, Scope,
+    StorageAdapter, Version, async_trait,
 };
 use parking_lot::Mutex;
 
@@ -191,7 +191,9 @@ impl StorageAdapter for Cached {
     fn capabilities(&self) -> Capabilities {
         match self.mode {
             Mode::Revalidate => self.inner().capabilities(),
-            Mode::BoundedStaleness => self.inner().capabilities().without(Capability::Linearizable),
+            Mode::BoundedStaleness => {
+                self.inner().capabilities().without(Capability::Linearizable).without(Capability::Changes)
+            }
         }
     }
 
@@ -251,5 +253,13 @@ impl StorageAdapter for Cached {
 
     async fn flush(&self) -> Result<()> {
         self.inner().flush().await
+    }
+
+    async fn changes(&self, scope: &Scope) -> Result<Option<Changes>> {
+        match self.mode {
+            Mode::Revalidate => self.inner().changes(scope).await,
+            // Who was woken would read what is kept, and go to sleep on it.
+            Mode::BoundedStaleness => Ok(None),
+        }
     }
 }

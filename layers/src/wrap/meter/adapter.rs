@@ -4,8 +4,9 @@ use std::{fmt, sync::Arc};
 
 use futures_util::stream::{self, StreamExt};
 use leasehold_core::{
-    BatchOptions, Body, BoxStream, Capabilities, DeleteOptions, Entry, GetOptions, Key, ListOptions, Lookup,
-    Metadata, Object, Operation, Outcome, PutOptions, Result, StorageAdapter, Version, async_trait,
+    BatchOptions, Body, BoxStream, Capabilities, Changes, DeleteOptions, Entry, GetOptions, Key, ListOptions,
+    Lookup, Metadata, Object, Operation, Outcome, PutOptions, Result, Scope, StorageAdapter, Version,
+    async_trait,
 };
 
 use super::Meter;
@@ -135,5 +136,9 @@ impl StorageAdapter for Metered {
 
     async fn flush(&self) -> Result<()> {
         self.inner.flush().await
+    }
+
+    async fn changes(&self, scope: &Scope) -> Result<Option<Changes>> {
+        self.inner.changes(scope).await
     }
 }

@@ -4,9 +4,9 @@ use std::{collections::HashMap, fmt, future::Future, sync::Arc};
 
 use futures_util::stream::{self, StreamExt};
 use leasehold_core::{
-    BatchOptions, Body, BoxStream, Bytes, Capabilities, DeleteOptions, Entry, Error, GetOptions, Key,
-    ListOptions, Lookup, Metadata, Operation, Outcome, Precondition, PutOptions, Result, StorageAdapter,
-    Version, async_trait,
+    BatchOptions, Body, BoxStream, Bytes, Capabilities, Changes, DeleteOptions, Entry, Error, GetOptions,
+    Key, ListOptions, Lookup, Metadata, Operation, Outcome, Precondition, PutOptions, Result, Scope,
+    StorageAdapter, Version, async_trait,
 };
 
 use super::{May, Retry};
@@ -140,6 +140,10 @@ impl StorageAdapter for Retried {
 
     async fn flush(&self) -> Result<()> {
         self.call(May::Anything, || self.inner.flush()).await
+    }
+
+    async fn changes(&self, scope: &Scope) -> Result<Option<Changes>> {
+        self.call(May::Anything, || self.inner.changes(scope)).await
     }
 }
 
