@@ -2,7 +2,10 @@
 
 use std::{future::Future, pin::pin, task::Poll, time::Duration};
 
-use leasehold_core::{Clock, Error, ErrorKind, Result};
+use leasehold_core::{Backoff, Clock, Environment, Error, ErrorKind, Result};
+
+/// How long transient failures in a row are ridden out.
+const OUTAGE_MAX: Duration = Duration::from_secs(10);
 
 /// Awaits a read for at most `limit`; past it there is a `Timeout`. Sets no timer for what is ready at once.
 pub(crate) async fn read_within<T>(
@@ -38,6 +41,26 @@ async fn within<F: Future>(clock: &dyn Clock, limit: Duration, future: F) -> Opt
         biased;
         output = future => Some(output),
         () = clock.sleep(limit) => None,
+    }
+}
+
+/// Makes a call that may be made again until it does not fail transiently, for 10 s at most.
+pub(crate) async fn patiently<T, F>(environment: &Environment, mut call: impl FnMut() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    let began = environment.clock.monotonic();
+    let pauses = Backoff { longest: Duration::from_secs(1), ..Backoff::default() };
+    let mut attempt = 0;
+    loop {
+        match call().await {
+            Err(error)
+                if is_transient(&error)
+                    && environment.clock.monotonic().saturating_sub(began) < OUTAGE_MAX => {}
+            settled => return settled,
+        }
+        pauses.wait(attempt, environment).await;
+        attempt += 1;
     }
 }
 

@@ -6,7 +6,10 @@ use futures_util::future::join_all;
 use leasehold_core::{Capability, Error, ErrorKind, Precondition, Result, Store, Version};
 use serde::{Deserialize, Serialize};
 
-use crate::{call::read_within, lease::PREFIX};
+use crate::{
+    call::{patiently, read_within},
+    lease::PREFIX,
+};
 
 /// The number of the probe below: a verdict of another number does not count.
 const PROBE: u32 = 1;
@@ -35,8 +38,10 @@ pub(crate) async fn certify(store: &Store) -> Result<()> {
             return Err(Error::new(ErrorKind::Unsupported(capability), message).during("certify").at(store));
         }
     }
-    let clock = &*store.environment().clock;
-    read_within(clock, WITHIN, probe_once(store)).await.map_err(|error| error.during("certify").at(store))
+    let environment = store.environment();
+    // Each time on a key of its own, so that what was lost half-way does not count.
+    let probed = patiently(environment, || read_within(&*environment.clock, WITHIN, probe_once(store)));
+    probed.await.map_err(|error| error.during("certify").at(store))
 }
 
 async fn probe_once(store: &Store) -> Result<()> {

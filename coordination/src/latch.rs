@@ -9,7 +9,7 @@ use crate::{
     Wait, certify,
     node::check_name,
     register::{Next, Register, State},
-    watch::Waker,
+    wake::Wake,
 };
 
 /// Something that many wait for, and that opens once it was counted down to nothing: a migration that five hosts take
@@ -36,7 +36,7 @@ pub struct Latch {
     register: Arc<Register<LatchState>>,
 }
 
-/// How often it is looked at where nobody says that it changed.
+/// How often it is looked at where the store cannot tell of changes; a tenth as often where it can.
 const POLL: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -114,12 +114,12 @@ impl Latch {
     /// # Cancel safety
     /// Waiting can be given up and begun again at any time.
     pub async fn wait(&self, wait: Wait) -> Result<bool> {
-        let mut waker = Waker::of_key(&self.store, &self.key, wait).await;
+        let mut wake = Wake::of_key(&self.store, &self.key, wait);
         loop {
             if self.register.read().await?.left == 0 {
                 return Ok(true);
             }
-            if !waker.pause(POLL).await {
+            if !wake.pause(if wake.is_told() { POLL * 10 } else { POLL }).await {
                 return Ok(false);
             }
         }

@@ -18,19 +18,28 @@
 
 mod call;
 mod certify;
+mod election;
 mod guarded;
 mod history;
+mod latch;
 mod lease;
 mod locks;
 mod node;
 mod register;
+mod sequences;
 mod settle;
 mod token;
 mod ttl;
+mod wake;
 
+pub use election::{Campaign, Elections, LeaderView, Leadership};
 pub use guarded::{Guarded, GuardedRecord};
+pub use latch::Latch;
 pub use lease::{Acquire, Lease, LeaseState, LeaseView, Leases, Lost, Wait};
-pub use locks::{AllRequest, Connect, Deadlock, Lock, LockRequest, LockView, Locks, Participant, Waiting};
+pub use locks::{
+    AllRequest, BarrierRequest, Connect, Deadlock, Lock, LockRequest, LockView, Locks, Participant, Waiting,
+};
 pub use node::Node;
+pub use sequences::{Counter, IdRange, Ids};
 pub use token::Token;
 pub use ttl::Ttl;

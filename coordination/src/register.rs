@@ -10,16 +10,13 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    call::{is_transient, read_within},
+    call::{patiently, read_within},
     history::History,
     settle::Write,
 };
 
 /// How long one call to the store may take.
 const CALL_WITHIN: Duration = Duration::from_secs(5);
-
-/// How long transient failures in a row are ridden out.
-const OUTAGE_MAX: Duration = Duration::from_secs(10);
 
 /// The newest format of records that this version knows.
 const FORMAT: u64 = 1;
@@ -82,10 +79,14 @@ impl<S: State> Register<S> {
         Self { store, key, known: Mutex::new(None) }
     }
 
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
+    }
+
     /// The state as it is now; the default one where there is no record. Costs one read, without content when it has not
     /// changed. Transient failures are ridden out for 10 s.
     pub(crate) async fn read(&self) -> Result<S> {
-        let known = self.patiently(|| self.fetch()).await?;
+        let known = patiently(self.store.environment(), || self.fetch()).await?;
         Ok(known.map(|known| known.state).unwrap_or_default())
     }
 
@@ -107,7 +108,7 @@ impl<S: State> Register<S> {
         }
         let backoff = Backoff::default();
         for attempt in 0..backoff.attempts_max {
-            let known = self.patiently(|| self.fetch()).await?;
+            let known = patiently(self.store.environment(), || self.fetch()).await?;
             if let Some(result) = self.attempt(known, &mut transition, false).await? {
                 return Ok(result);
             }
@@ -181,27 +182,6 @@ impl<S: State> Register<S> {
         let fresh = fresh.await.map_err(|error| self.told(error))?;
         self.known.lock().clone_from(&fresh);
         Ok(fresh)
-    }
-
-    /// Rides out transient failures of a read.
-    async fn patiently<T, F>(&self, mut call: impl FnMut() -> F) -> Result<T>
-    where
-        F: Future<Output = Result<T>>,
-    {
-        let environment = self.store.environment();
-        let began = environment.clock.monotonic();
-        let pauses = Backoff { longest: Duration::from_secs(1), ..Backoff::default() };
-        let mut attempt = 0;
-        loop {
-            match call().await {
-                Err(error)
-                    if is_transient(&error)
-                        && environment.clock.monotonic().saturating_sub(began) < OUTAGE_MAX => {}
-                settled => return settled,
-            }
-            pauses.wait(attempt, environment).await;
-            attempt += 1;
-        }
     }
 
     fn encode(&self, state: &S, history: &History) -> Result<Bytes> {

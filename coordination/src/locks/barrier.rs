@@ -1,6 +1,6 @@
 //! A barrier: nobody goes on until all are there.
 
-use std::{collections::HashMap, fmt, future::IntoFuture, sync::Arc};
+use std::{collections::HashMap, future::IntoFuture, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use leasehold_core::{Error, Key, Result};
@@ -16,7 +16,7 @@ use crate::{
     call::is_transient,
     node::check_name,
     register::{Next, Register, State},
-    watch::Waker,
+    wake::Wake,
 };
 
 /// Who has arrived, and how often all were there.
@@ -118,7 +118,7 @@ impl IntoFuture for BarrierRequest {
             }
             let store = self.inner.leases.store().clone();
             let key = Key::new(format!("_cluster/barriers/{}", self.name))?;
-            let mut waker = Waker::of_key(&store, &key, self.wait).await;
+            let mut wake = Wake::of_key(&store, &key, self.wait);
             let mut visit = Visit {
                 session: self.inner.session().await?,
                 arrival: Arrival {
@@ -135,7 +135,7 @@ impl IntoFuture for BarrierRequest {
             };
             loop {
                 let awaited = visit.arrive().await?;
-                let outcome = visit.wait(awaited, &mut waker).await?;
+                let outcome = visit.wait(awaited, &mut wake).await?;
                 if let Some(outcome) = outcome {
                     return Ok(outcome);
                 }
@@ -178,7 +178,7 @@ impl Visit {
     }
 
     /// Waits for the others: opened or out of time, or `None` when this one must arrive anew.
-    async fn wait(&mut self, awaited: u64, waker: &mut Waker) -> Result<Option<Option<u64>>> {
+    async fn wait(&mut self, awaited: u64, wake: &mut Wake) -> Result<Option<Option<u64>>> {
         loop {
             let gone = &self.gone;
             let barrier = self
@@ -215,7 +215,7 @@ impl Visit {
                     Err(error) => return Err(error),
                 }
             }
-            if self.dead.is_empty() && !waker.pause(self.inner.ttl.poll()).await {
+            if self.dead.is_empty() && !wake.pause(self.inner.ttl.poll()).await {
                 return self.give_up(awaited).await.map(Some);
             }
         }
@@ -263,11 +263,5 @@ impl Drop for Visit {
                 let _ = dead.bury(inner.leases.store()).await;
             }
         }));
-    }
-}
-
-impl fmt::Display for BarrierState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {} there, opened {} times", self.arrived.len(), self.parties, self.generation)
     }
 }

@@ -12,6 +12,7 @@ use leasehold_core::{Error, Key, Result, Store};
 use parking_lot::Mutex;
 
 use super::{
+    barrier::BarrierRequest,
     request::{AllRequest, LockRequest, Wanted},
     session::Session,
     state::{LockState, Standing},
@@ -136,6 +137,11 @@ impl Locks {
     /// kind cannot wait for each other in a circle.
     pub fn all<N: AsRef<str>>(&self, names: impl IntoIterator<Item = N>) -> AllRequest {
         AllRequest::new(self.clone(), names.into_iter().map(|name| name.as_ref().to_owned()).collect())
+    }
+
+    /// Arrives at a barrier and waits until `parties` are there, from 1 to 1,000. `name` is a key of up to 128 bytes.
+    pub fn barrier(&self, name: impl AsRef<str>, parties: u32) -> BarrierRequest {
+        BarrierRequest::new(self.inner.clone(), name.as_ref(), parties)
     }
 
     /// The same locks on behalf of one owner of its own: one task or transaction that holds some and waits for

@@ -1,6 +1,7 @@
 //! Locks: `handle` is what users hold, `request` asks and waits, `held` is what they get; `state` is the algorithm, pure;
-//! `session` keeps claims alive; `deadlock` finds who waits in a circle.
+//! `session` keeps claims alive; `deadlock` finds who waits in a circle. `barrier` lets nobody go on before all are there.
 
+mod barrier;
 mod deadlock;
 mod handle;
 mod held;
@@ -8,6 +9,7 @@ mod request;
 mod session;
 mod state;
 
+pub use barrier::BarrierRequest;
 pub use deadlock::{Deadlock, Waiting};
 pub use handle::{Connect, LockView, Locks, Participant};
 pub use held::Lock;

@@ -16,6 +16,7 @@ use crate::{
     Wait,
     call::is_transient,
     register::{Next, Register},
+    wake::Wake,
 };
 
 /// How long an owner waits before it looks for a deadlock, and again.
@@ -202,7 +203,7 @@ struct Campaign {
     wanted: Wanted,
     fair: bool,
     wait: Wait,
-    deadline: Option<Duration>,
+    wake: Wake,
     register: Arc<Register<LockState>>,
     session: Arc<Session>,
     claim: Claim,
@@ -224,11 +225,7 @@ impl Campaign {
         let session = inner.session().await?;
         let store = inner.leases.store();
         let now = store.environment().clock.monotonic();
-        let deadline = match wait {
-            Wait::Try => Some(now),
-            Wait::For(duration) => now.checked_add(duration),
-            Wait::Forever => None,
-        };
+        let wake = Wake::of_key(store, register.key(), wait);
         let claim = Claim {
             id: store.environment().identifier(),
             owner: owner.id.clone(),
@@ -243,7 +240,7 @@ impl Campaign {
             wanted,
             fair,
             wait,
-            deadline,
+            wake,
             register,
             session,
             claim,
@@ -271,8 +268,7 @@ impl Campaign {
                 }
                 return Ok(Some(self.lock(token)));
             }
-            let now = self.now();
-            if self.deadline.is_some_and(|deadline| now >= deadline) && self.wait != Wait::Try {
+            if self.wake.is_over() && self.wait != Wait::Try {
                 return self.give_up().await;
             }
             if self.look_for_dead(&state).await? {
@@ -285,12 +281,7 @@ impl Campaign {
                 self.look_for_deadlock().await?;
                 self.look_at = self.now() + DETECT_AFTER;
             }
-            let environment = self.inner.leases.store().environment();
-            let mut pause = environment.jitter(self.inner.ttl.poll());
-            if let Some(deadline) = self.deadline {
-                pause = pause.min(deadline.saturating_sub(self.now()));
-            }
-            environment.clock.sleep(pause).await;
+            self.wake.pause(self.inner.ttl.poll()).await;
         }
     }
 

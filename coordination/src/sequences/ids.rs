@@ -78,7 +78,9 @@ impl Ids {
         let name = name.as_ref().to_owned();
         check_name("a sequence of ids", &name)?;
         if name.contains('/') {
-            return Err(Error::invalid(format!("{name:?} is not a sequence of ids: it is one segment, without \"/\"")));
+            return Err(Error::invalid(format!(
+                "{name:?} is not a sequence of ids: it is one segment, without \"/\""
+            )));
         }
         certify::certify(&store).await?;
         let pool = Register::new(store.clone(), Key::new(format!("{PREFIX}/ids/{name}/pool"))?);

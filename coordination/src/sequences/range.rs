@@ -140,7 +140,8 @@ impl FromStr for IdRange {
             let piece = (start.parse().ok()?, end.parse().ok()?);
             let sound = receipt.len() == 32 && receipt.bytes().all(|byte| byte.is_ascii_hexdigit());
             let range = Self::new(piece, receipt.to_owned());
-            (sound && piece.0 < piece.1 && u32::from_str_radix(check, 16) == Ok(range.check())).then_some(range)
+            (sound && piece.0 < piece.1 && u32::from_str_radix(check, 16) == Ok(range.check()))
+                .then_some(range)
         };
         parse().ok_or_else(refuse)
     }

@@ -39,8 +39,16 @@ async fn a_certified_store_keeps_the_verdict_and_nothing_else() {
 
 #[tokio::test]
 async fn a_store_that_fails_during_the_probe_is_an_error_and_not_a_verdict() {
-    let probe = Probe::new();
-    probe.next_puts([Fault::ReplyLost]);
-    assert_eq!(refusal(&probe).await.kind(), ErrorKind::Timeout);
-    assert!(Store::new(probe.clone()).list("").await.unwrap().is_empty());
+    let (probe, clock) = (Probe::new(), ManualClock::default());
+    probe.all_puts(Some(Fault::ReplyLost));
+    let (store, node) = (store(&probe, &clock), Node::new("a").unwrap());
+    let connecting = tokio::spawn(Leases::connect(store.clone(), node.clone()));
+    let error = clock.advance_until(connecting, 1).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(store.list("").await.unwrap().is_empty());
+    // One that is over soon is ridden out.
+    probe.all_puts(None);
+    probe.next_puts([Fault::ReplyLost, Fault::Refused]);
+    let connecting = tokio::spawn(Leases::connect(store.clone(), node));
+    clock.advance_until(connecting, 1).await.unwrap();
 }

@@ -93,40 +93,26 @@ async fn a_semaphore_admits_its_number() {
 async fn who_dies_is_put_out_after_its_time_and_its_writes_are_fenced() {
     let (probe, clock) = (Probe::new(), ManualClock::default());
     let (a_probe, a) = locks_of(&probe, &clock, "a").await;
-    let (b_probe, b) = locks_of(&probe, &clock, "b").await;
+    let (_b, b) = locks_of(&probe, &clock, "b").await;
     let data = Store::new(Memory::new());
     let old = get(a.exclusive("l")).await;
     let stale = old.guard(data.clone()).unwrap();
     stale.put("k", "from a").await.unwrap();
-    let mut waiting = b.exclusive("l").into_future();
-    assert!((&mut waiting).now_or_never().is_none());
+    assert!(try_for(b.exclusive("l")).await.is_none());
+    let began = clock.now();
     a_probe.all_puts(Some(Fault::Refused));
     let lost = old.lost();
-    // The two sessions, the loss that is watched, and the waiter.
-    while (&mut waiting).now_or_never().is_none() {
-        clock.advance(Duration::from_millis(200));
-        for _ in 0..20 {
-            tokio::task::yield_now().await;
-        }
-        if clock.now() > Duration::from_secs(1060) {
-            panic!("nobody took over");
-        }
-        if let Some(lock) = (&mut waiting).now_or_never() {
-            let lock = lock.unwrap().unwrap();
-            assert!(clock.now() > Duration::from_secs(1010), "not before its time");
-            assert!(lock.token() > old.token());
-            let fresh = lock.guard(data.clone()).unwrap();
-            assert_eq!(fresh.get("k").await.unwrap().unwrap(), "from a");
-            break;
-        }
-    }
+    let waiting = tokio::spawn(b.exclusive("l").into_future());
+    let lock = clock.advance_until(waiting, 2).await.unwrap().unwrap();
+    assert!(clock.now() - began >= TTL, "not before its time");
+    assert!(lock.token() > old.token());
+    assert_eq!(lock.guard(data.clone()).unwrap().get("k").await.unwrap().unwrap(), "from a");
     assert_eq!(lost.await, Lost::Expired);
     assert!(!old.is_valid() && old.remaining().is_zero());
     assert_eq!(stale.put("k", "late").await.unwrap_err().kind(), ErrorKind::Fenced);
     assert!(Guarded::read_unfenced(&data, "k").await.unwrap().unwrap().token > old.token());
     a_probe.all_puts(None);
     assert_eq!(old.release().await.unwrap_err().kind(), ErrorKind::Fenced);
-    drop(b_probe);
 }
 
 async fn competing(stores: Vec<Store>, rounds: u64, fair: bool) {
@@ -203,16 +189,12 @@ async fn those_in_line_are_let_in_by_whoever_leaves_in_their_order() {
 }
 
 /// Moves the time until `future` is done.
-async fn loop_until<F: Future + Unpin>(mut future: F, clock: &ManualClock) -> F::Output {
-    for _ in 0..10_000 {
-        if let Some(output) = (&mut future).now_or_never() {
-            return output;
-        }
-        clock.advance(Duration::from_millis(50));
-        tokio::task::yield_now().await;
-        std::thread::yield_now();
-    }
-    panic!("it never ended");
+async fn loop_until<F>(future: F, clock: &ManualClock) -> F::Output
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    clock.advance_until(tokio::spawn(future), 2).await
 }
 
 #[tokio::test]

@@ -3,8 +3,10 @@
 
 mod certification;
 mod contention;
+mod elections;
 mod fencing;
 mod lifecycle;
 mod locks;
+mod meetings;
 mod renewal;
 mod support;

@@ -12,9 +12,9 @@ use std::{
 
 use leasehold_coordination::{Lease, Leases, Node, Ttl, Wait};
 use leasehold_core::{
-    BatchOptions, Body, BoxFuture, BoxStream, Capabilities, Capability, Clock, DeleteOptions, Entry,
+    BatchOptions, Body, BoxFuture, BoxStream, Capabilities, Capability, Changes, Clock, DeleteOptions, Entry,
     Environment, Error, ErrorKind, GetOptions, Key, ListOptions, Lookup, Metadata, Operation, Outcome,
-    Precondition, PutOptions, Result, StorageAdapter, Store, SystemRandom, Version, async_trait,
+    Precondition, PutOptions, Result, Scope, StorageAdapter, Store, SystemRandom, Version, async_trait,
 };
 use leasehold_memory::Memory;
 use parking_lot::Mutex;
@@ -54,6 +54,20 @@ impl ManualClock {
 
     pub(crate) async fn settled(&self, count: usize) {
         self.until(|sleepers, now| sleepers.len() == count && sleepers.values().all(|end| *end > now)).await;
+    }
+
+    /// Moves the time in small steps until `task` has ended; after each one waits until whoever was to wake up has
+    /// acted, and at least `count` sleep again.
+    pub(crate) async fn advance_until<T>(&self, task: tokio::task::JoinHandle<T>, count: usize) -> T {
+        while !task.is_finished() {
+            self.advance(Duration::from_millis(50));
+            tokio::select! {
+                () = self.until(|sleepers, now| sleepers.len() >= count && sleepers.values().all(|end| *end > now)) => {}
+                // It may be the one that would sleep.
+                () = async { while !task.is_finished() { tokio::task::yield_now().await } } => {}
+            }
+        }
+        task.await.unwrap()
     }
 
     async fn until(&self, condition: impl Fn(&HashMap<u64, Duration>, Duration) -> bool) {
@@ -308,6 +322,10 @@ impl StorageAdapter for Probe {
 
     async fn flush(&self) -> Result<()> {
         self.0.inner.flush().await
+    }
+
+    async fn changes(&self, scope: &Scope) -> Result<Option<Changes>> {
+        self.0.inner.changes(scope).await
     }
 }
 
