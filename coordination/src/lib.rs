@@ -20,12 +20,18 @@ mod call;
 mod certify;
 mod guarded;
 mod lease;
+mod members;
+mod name;
 mod node;
+mod shards;
 mod token;
 mod ttl;
 
 pub use guarded::{Guarded, GuardedRecord};
 pub use lease::{Acquire, Lease, LeaseState, LeaseView, Leases, Lost, Wait};
+pub use members::Reliability;
+pub use name::NodeName;
 pub use node::Node;
+pub use shards::{Candidate, Change, Plan, PlanOptions, Shard, ShardId, ShardMap, ShardState, plan};
 pub use token::Token;
 pub use ttl::Ttl;
