@@ -2,6 +2,8 @@
 //!
 //! - [`Leases`] are kept in a store, which is certified first.
 //! - [`Acquire`] asks for one; [`Lease`] is held, and renewed on a thread of its own.
+//! - [`ShardMap`] says which node owns which shard, and [`plan`] how it should change; pure, for a leader to keep.
+//! - [`Reliability`] says which nodes to avoid.
 //! - [`Guarded`] is the store to write through under a lease: a stale holder's writes are refused there.
 //!
 //! # What holds

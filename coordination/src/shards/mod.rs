@@ -22,15 +22,18 @@
 //! If A dies instead, B or another node becomes the owner at once, with the next epoch: what A may still write under
 //! the old one is refused where it is written, once the new owner has sealed.
 
+mod candidate;
 mod map;
 mod plan;
+mod planner;
 mod quota;
 mod record;
 mod rendezvous;
 mod shard;
 
+pub use candidate::Candidate;
 pub use map::ShardMap;
-pub use plan::{Candidate, Change, Plan, PlanOptions, plan};
+pub use plan::{Change, Plan, PlanOptions, plan};
 pub use shard::{Shard, ShardId, ShardState};
 
 #[cfg(test)]

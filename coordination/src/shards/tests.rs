@@ -451,6 +451,8 @@ fn a_shard_has_one_owner_for_each_of_its_epochs_and_keeps_a_live_one_until_it_ha
         let random = &mut Rng::with_seed(seed);
         let mut map = ShardMap::new(Token::new(1), (0..random.u32(..40)).map(ShardId::new)).unwrap();
         let mut tenures: HashMap<(ShardId, u64), Option<NodeName>> = HashMap::new();
+        // What owners have sealed because they were asked to, in the order in which they did.
+        let mut seals: Vec<(ShardId, u64)> = Vec::new();
         let mut nodes = random_nodes(random, true);
         for step in 0..60 {
             let before = map.clone();
@@ -470,17 +472,19 @@ fn a_shard_has_one_owner_for_each_of_its_epochs_and_keeps_a_live_one_until_it_ha
                 }
                 2 => map = map.led_by(Token::new(map.token().get() + 1)).unwrap(),
                 3 => map = ShardMap::decode(&map.encode()).unwrap(),
-                4..7 if !map.shards().is_empty() => {
-                    let shard = &map.shards()[random.usize(..map.shards().len())];
-                    let epoch = shard.epoch() - random.u64(..2).min(shard.epoch());
-                    match map.sealed(shard.id(), epoch) {
-                        Ok(next) => {
-                            assert!(shard.moving_to().is_some() && epoch == shard.epoch(), "seed {seed}");
-                            sealed = Some(shard.id());
-                            map = next;
-                        }
+                4 | 5 => {
+                    let moving = map.shards().iter().filter(|shard| shard.moving_to().is_some());
+                    seals.extend(moving.filter(|_| random.bool()).map(|shard| (shard.id(), shard.epoch())));
+                }
+                6 | 7 if !seals.is_empty() => {
+                    // Reports come late and more than once.
+                    let (id, epoch) = seals[random.usize(..seals.len())];
+                    let current = map.shard(id).unwrap().epoch() == epoch;
+                    match map.sealed(id, epoch) {
+                        Ok(next) => (sealed, map) = (Some(id), next),
                         Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict, "seed {seed}"),
                     }
+                    assert_eq!(sealed.is_some(), current, "seed {seed}, step {step}");
                 }
                 _ => map = map.apply(&plan(&map, &candidates(&nodes), &random_options(random))).unwrap(),
             }
@@ -491,6 +495,8 @@ fn a_shard_has_one_owner_for_each_of_its_epochs_and_keeps_a_live_one_until_it_ha
                 assert!(was.id() == is.id() && was.epoch() <= is.epoch(), "{place}");
                 let tenure = tenures.entry((is.id(), is.epoch())).or_insert_with(|| is.owner().cloned());
                 assert_eq!(tenure.as_ref(), is.owner(), "{place}: two owners in one epoch");
+                let serves = is.owner().is_some() && is.moving_to().is_none();
+                assert!(!serves || !seals.contains(&(is.id(), is.epoch())), "{place}: it is sealed");
                 let live = |owner: &NodeName| {
                     dead.as_ref() != Some(owner) && nodes.iter().any(|node| node.name == *owner)
                 };
