@@ -39,7 +39,7 @@ const HALF_LIFE_PERIODS: f64 = 60.0;
 ///   of Hayashibara, Défago, Yared and Katayama, *The φ Accrual Failure Detector* (SRDS 2004), where `P(later)` is the
 ///   chance that a heartbeat comes even later than now, if intervals are normally distributed as the last 64 were. The
 ///   mean is never taken as less than the period that the node should keep, and the deviation never as less than half
-///   the mean. For the tail of the distribution stands `1 / (1 + exp(1.5976 y + 0.070566 y³))` with
+///   the mean. For the tail of the distribution stands `1 / (1 + exp(1.5976 y + 0.07056 y³))` with
 ///   `y = (t - mean) / deviation` (Bowling et al., JIEM 2009). After a missed heartbeat the score is about 0.2, after
 ///   two 0.6, after three 1.
 /// - `trouble = f / (f + 1)` of the failures `f` that are remembered: one for each time-out, and for each silence that
@@ -47,7 +47,7 @@ const HALF_LIFE_PERIODS: f64 = 60.0;
 ///   fade to a half in 60 periods. Silence lets nothing fade. So a node that times out every second call stays near
 ///   0.8, and one that did so once is below 0.3 after three successes.
 ///
-/// A good threshold for [`Candidate::avoid`](crate::Candidate::avoid) is 0.5.
+/// Above 0.5 is a good time for [`Candidate::avoid`](crate::Candidate::avoid).
 ///
 /// Cost: an event takes constant time, a score goes through the window.
 #[derive(Clone, Debug)]
@@ -120,7 +120,7 @@ impl Reliability {
         let Some(heard_at) = self.heard_at else { return 0.0 };
         let (mean, deviation) = self.distribution();
         let y = (at.saturating_sub(heard_at).as_secs_f64() - mean) / deviation;
-        let x = y * (1.5976 + 0.070_566 * y * y);
+        let x = y * (1.5976 + 0.070_56 * y * y);
         // ln(1 + e^x), without the overflow.
         (x.max(0.0) + (-x.abs()).exp().ln_1p()) / LN_10
     }

@@ -372,15 +372,16 @@ fn a_node_to_avoid_keeps_what_it_has_and_gets_nothing_new_while_others_have_room
     assert!(given > 100 && spared > 100, "{given} {spared}");
 }
 
+/// As many shards for each node as `counts` says.
+fn owned(counts: [u32; 4]) -> ShardMap {
+    let owners = counts.iter().enumerate().flat_map(|(node, count)| vec![name(node); *count as usize]);
+    let state = |owner| ShardState::Owned { owner };
+    let shards = owners.zip(0..).map(|(owner, id)| Shard::recorded(ShardId::new(id), 1, state(owner)));
+    ShardMap::recorded(1, Token::new(1), shards.collect()).unwrap()
+}
+
 #[test]
 fn within_the_hysteresis_nothing_moves_and_beyond_it_all_is_evened_out() {
-    let owned = |counts: [u32; 4]| {
-        let owners = counts.iter().enumerate().flat_map(|(node, count)| vec![name(node); *count as usize]);
-        let shards = owners
-            .zip(0..)
-            .map(|(owner, id)| Shard::recorded(ShardId::new(id), 1, ShardState::Owned { owner }));
-        ShardMap::recorded(1, Token::new(1), shards.collect()).unwrap()
-    };
     let moves = |counts: [u32; 4], percent: u32| {
         let options = unlimited().hysteresis_percent(percent);
         plan(&owned(counts), &candidates(&nodes(4)), &options).changes().len()
@@ -399,17 +400,39 @@ fn within_the_hysteresis_nothing_moves_and_beyond_it_all_is_evened_out() {
 }
 
 #[test]
-fn a_draining_node_goes_first() {
-    let map = filled(100, 4);
-    let mut five = nodes(5);
-    five[2].draining = true;
-    let plan = plan(&map, &candidates(&five), &PlanOptions::default().moves_max(7));
-    let from = plan.changes().iter().map(|change| match change {
-        Change::Move { from, .. } => from.clone(),
-        other => panic!("{other:?}"),
-    });
-    assert_eq!(from.collect::<Vec<_>>(), vec![name(2); 7]);
-    assert_eq!(plan.waiting(), 18);
+fn what_drains_goes_first_and_then_the_fullest() {
+    let mut four = nodes(4);
+    four[1].draining = true;
+    let from = |moves_max: usize| {
+        let plan =
+            plan(&owned([40, 5, 43, 0]), &candidates(&four), &PlanOptions::default().moves_max(moves_max));
+        let mut from = [0; 4];
+        for change in plan.changes() {
+            let Change::Move { from: owner, .. } = change else { panic!("{change:?}") };
+            from[(0..4).find(|node| name(*node) == *owner).unwrap()] += 1;
+        }
+        (from, plan.waiting())
+    };
+    assert_eq!(from(4), ([0, 4, 0, 0], 25));
+    assert_eq!(from(5), ([0, 5, 0, 0], 24));
+    assert_eq!(from(8), ([0, 5, 3, 0], 21));
+    assert_eq!(from(20), ([6, 5, 9, 0], 9));
+    assert_eq!(from(50), ([10, 5, 14, 0], 0));
+}
+
+#[test]
+fn a_node_gives_up_the_shards_that_belong_there_least() {
+    let map = owned([0, 60, 0, 0]);
+    let plan = plan(&map, &candidates(&nodes(2)), &unlimited());
+    let left: BTreeSet<_> = plan.changes().iter().map(Change::shard).collect();
+    assert_eq!(left.len(), 30);
+    let contender = rendezvous::Contender::new(&name(1), 1);
+    let scores = |leaves: bool| {
+        let shards = map.shards().iter().map(Shard::id).filter(move |id| left.contains(id) == leaves);
+        shards.map(|id| contender.score(id)).collect::<Vec<_>>()
+    };
+    let most = scores.clone()(true).into_iter().fold(0.0, f64::max);
+    assert!(scores(false).into_iter().all(|score| score > most));
 }
 
 /// One shard on its way from node 0 to node 1, and as many owned by each node as `owned` says.
@@ -438,10 +461,19 @@ fn a_move_whose_end_is_gone_is_called_off_or_turned_to_another() {
 }
 
 #[test]
-fn a_move_whose_beginning_is_gone_ends_at_once() {
-    let left = nodes(3).split_off(1);
-    let plan = plan(&on_its_way([0, 1, 2]), &candidates(&left), &PlanOptions::default());
-    assert_eq!(plan.changes(), [Change::Assign { shard: ShardId::new(0), to: name(1) }]);
+fn a_move_whose_beginning_is_gone_ends_at_once_where_it_was_going() {
+    let state = |id: u32| match id {
+        0..10 => ShardState::Free,
+        10..20 => ShardState::Moving { owner: name(0), to: name(1) },
+        _ => ShardState::Owned { owner: name(2) },
+    };
+    let shards = (0..30).map(|id| Shard::recorded(ShardId::new(id), 1, state(id))).collect();
+    let map = ShardMap::recorded(1, Token::new(1), shards).unwrap();
+    let plan = plan(&map, &candidates(&nodes(3).split_off(1)), &PlanOptions::default());
+    assert_eq!(plan.changes().len(), 20);
+    for change in &plan.changes()[10..] {
+        assert_eq!(*change, Change::Assign { shard: change.shard(), to: name(1) });
+    }
 }
 
 /// What is true of every history: leaders plan, owners seal, nodes die, return, drain and fall behind.
