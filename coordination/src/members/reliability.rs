@@ -255,6 +255,30 @@ mod tests {
     }
 
     #[test]
+    fn silence_forgives_nothing() {
+        let mut node = Reliability::new(SECOND);
+        (0..3).for_each(|_| node.timed_out(SECOND));
+        assert_eq!(node.score(SECOND), 0.75);
+        assert_eq!(node.score(SECOND * 3_600), 0.75);
+    }
+
+    #[test]
+    fn a_node_redeems_itself_within_a_bounded_time() {
+        let mut node = Reliability::new(SECOND);
+        (0..100_000).for_each(|_| node.timed_out(SECOND));
+        (0..12).for_each(|_| node.succeeded(SECOND));
+        assert!(node.score(SECOND) < 0.5, "{}", node.score(SECOND));
+    }
+
+    #[test]
+    fn a_node_that_beats_faster_than_it_has_to_is_not_held_to_that() {
+        let mut node = Reliability::new(SECOND);
+        (0..=1_000).for_each(|beat| node.heartbeat(SECOND / 10 * beat));
+        assert!(node.score(SECOND * 101) < 0.05, "{}", node.score(SECOND * 101));
+        assert_eq!(node.intervals.len(), WINDOW);
+    }
+
+    #[test]
     fn a_gap_is_remembered_after_it_has_ended_and_does_not_excuse_the_next() {
         let mut node = regular(64);
         let end = SECOND * 64 + Duration::from_secs(3_600);
