@@ -1,8 +1,15 @@
-//! Leases on any store that can compare and swap: no trusted clocks, fencing by the data path.
+//! Coordination on any store that can compare and swap: no trusted clocks, fencing by the data path.
 //!
-//! - [`Leases`] are kept in a store, which is certified first.
-//! - [`Acquire`] asks for one; [`Lease`] is held, and renewed on a thread of its own.
-//! - [`Guarded`] is the store to write through under a lease: a stale holder's writes are refused there.
+//! | to | there is |
+//! |---|---|
+//! | hold something for a while, alone | [`Leases`]: one record, one holder that renews it |
+//! | lock, share, count, wait in line, hold several | [`Locks`], which hang on one session a process |
+//! | find one leader | [`Elections`] |
+//! | know who is there | [`members`] |
+//! | divide work among nodes | [`shards`] |
+//! | number things | [`Counter`], [`Ids`] |
+//! | wait for each other | [`Latch`], [`Locks::barrier`] |
+//! | write so that a stale holder is refused | [`Guarded`], from any of the holders above |
 //!
 //! # What holds
 //!
@@ -18,27 +25,29 @@
 
 mod call;
 mod certify;
-mod election;
+pub mod election;
 mod guarded;
 mod history;
 mod latch;
 mod lease;
-mod locks;
+pub mod locks;
+pub mod members;
+mod name;
 mod node;
 mod register;
 mod sequences;
 mod settle;
+pub mod shards;
 mod token;
 mod ttl;
 mod wake;
 
-pub use election::{Campaign, Elections, LeaderView, Leadership};
+pub use election::{Elections, Leadership};
 pub use guarded::{Guarded, GuardedRecord};
 pub use latch::Latch;
 pub use lease::{Acquire, Lease, LeaseState, LeaseView, Leases, Lost, Wait};
-pub use locks::{
-    AllRequest, BarrierRequest, Connect, Deadlock, Lock, LockRequest, LockView, Locks, Participant, Waiting,
-};
+pub use locks::{Deadlock, Lock, Locks};
+pub use name::NodeName;
 pub use node::Node;
 pub use sequences::{Counter, IdRange, Ids};
 pub use token::Token;

@@ -1,0 +1,5 @@
+//! The nodes that take part, and how far each is to be relied upon.
+
+mod reliability;
+
+pub use reliability::Reliability;
