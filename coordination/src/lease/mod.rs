@@ -5,7 +5,7 @@ mod acquire;
 mod cache;
 pub(crate) mod driver;
 mod held;
-mod keeper;
+pub(crate) mod keeper;
 mod leases;
 mod machine;
 pub(crate) mod record;

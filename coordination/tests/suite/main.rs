@@ -8,5 +8,6 @@ mod fencing;
 mod lifecycle;
 mod locks;
 mod meetings;
+mod members;
 mod renewal;
 mod support;
