@@ -44,6 +44,11 @@ impl Elections {
         Ok(Self { leases: Leases::connect_under(store, node, PREFIX).await? })
     }
 
+    /// The elections beside leases that are connected already.
+    pub(crate) fn beside(leases: &Leases) -> Self {
+        Self { leases: leases.under(PREFIX) }
+    }
+
     /// Who stands.
     pub fn node(&self) -> &Node {
         self.leases.node()

@@ -22,7 +22,7 @@ type Task = BoxFuture<'static, ()>;
 
 /// The thread that keeps the leases of one process. It starts with the first lease, and ends when this is dropped and
 /// the last lease is over.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Keeper {
     tasks: Mutex<Option<mpsc::UnboundedSender<Task>>>,
 }

@@ -6,7 +6,7 @@ mod deadlock;
 mod handle;
 mod held;
 mod request;
-mod session;
+pub(crate) mod session;
 mod state;
 
 pub use barrier::BarrierRequest;

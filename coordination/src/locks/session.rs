@@ -11,8 +11,8 @@ use crate::{Lease, Leases, Ttl, Wait, lease::validity::Validity};
 const SESSIONS: &str = ".sessions";
 
 /// One session: a lease under a name that is never used again.
-pub(super) struct Session {
-    pub(super) id: String,
+pub(crate) struct Session {
+    pub(crate) id: String,
     lease: Mutex<Option<Lease>>,
     validity: Arc<Validity>,
     leases: Leases,
@@ -20,7 +20,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Opens a session. Costs one read and one put.
-    pub(super) async fn open(leases: &Leases, ttl: Ttl) -> Result<Self> {
+    pub(crate) async fn open(leases: &Leases, ttl: Ttl) -> Result<Self> {
         loop {
             let id = leases.store().environment().identifier();
             // Nobody else knows the name, so it is free; if not, the generator is at fault, and the next will do.
@@ -31,12 +31,12 @@ impl Session {
         }
     }
 
-    pub(super) fn validity(&self) -> &Arc<Validity> {
+    pub(crate) fn validity(&self) -> &Arc<Validity> {
         &self.validity
     }
 
     /// Ends it. Everything that it kept alive is free at once.
-    pub(super) async fn close(&self) -> Result<()> {
+    pub(crate) async fn close(&self) -> Result<()> {
         let lease = self.lease.lock().take();
         match lease {
             Some(lease) => bury(lease, self.leases.store().clone()).await,
@@ -56,13 +56,13 @@ impl Drop for Session {
 }
 
 /// A session of somebody else that is over for good.
-pub(super) struct Dead(Lease);
+pub(crate) struct Dead(Lease);
 
 /// Sees whether a session is over, and makes sure that it stays so. `None` while its process may be alive.
 ///
 /// To be asked again and again: it is over when its record did not change for its whole time to live, counted
 /// from the first time that this process asked. Costs one read without content, and one put for the last time.
-pub(super) async fn fence(leases: &Leases, id: &str) -> Result<Option<Dead>> {
+pub(crate) async fn fence(leases: &Leases, id: &str) -> Result<Option<Dead>> {
     // Whoever can take the lease has ended the session: no renewal can succeed any more.
     let taken = leases.acquire_internal(name(id)).ttl(Ttl::default()).wait(Wait::Try).await?;
     Ok(taken.map(Dead))
@@ -70,7 +70,7 @@ pub(super) async fn fence(leases: &Leases, id: &str) -> Result<Option<Dead>> {
 
 impl Dead {
     /// Removes what is left of it. Nothing refers to it any more, or will find it absent, which says the same.
-    pub(super) async fn bury(self, store: &Store) -> Result<()> {
+    pub(crate) async fn bury(self, store: &Store) -> Result<()> {
         bury(self.0, store.clone()).await
     }
 }

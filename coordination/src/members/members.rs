@@ -186,7 +186,7 @@ impl Members {
         remove(&self.store, node).await
     }
 
-    pub(super) fn store(&self) -> &Store {
+    pub(crate) fn store(&self) -> &Store {
         &self.store
     }
 

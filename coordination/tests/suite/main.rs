@@ -10,4 +10,5 @@ mod locks;
 mod meetings;
 mod members;
 mod renewal;
+mod shards;
 mod support;
