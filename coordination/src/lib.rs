@@ -3,6 +3,7 @@
 //! - [`Leases`] are kept in a store, which is certified first.
 //! - [`Acquire`] asks for one; [`Lease`] is held, and renewed on a thread of its own.
 //! - [`Guarded`] is the store to write through under a lease: a stale holder's writes are refused there.
+//! - [`Watch`] yields the states of a key or a prefix, one after the other.
 //!
 //! # What holds
 //!
@@ -23,9 +24,11 @@ mod lease;
 mod node;
 mod token;
 mod ttl;
+mod watch;
 
 pub use guarded::{Guarded, GuardedRecord};
 pub use lease::{Acquire, Lease, LeaseState, LeaseView, Leases, Lost, Wait};
 pub use node::Node;
 pub use token::Token;
 pub use ttl::Ttl;
+pub use watch::{Difference, KeyWatch, PrefixWatch, Watch};

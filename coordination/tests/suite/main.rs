@@ -4,6 +4,9 @@
 mod certification;
 mod contention;
 mod fencing;
+mod hints;
 mod lifecycle;
 mod renewal;
 mod support;
+mod waiting;
+mod watching;

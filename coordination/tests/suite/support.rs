@@ -12,9 +12,9 @@ use std::{
 
 use leasehold_coordination::{Lease, Leases, Node, Ttl, Wait};
 use leasehold_core::{
-    BatchOptions, Body, BoxFuture, BoxStream, Capabilities, Capability, Clock, DeleteOptions, Entry,
+    BatchOptions, Body, BoxFuture, BoxStream, Capabilities, Capability, Changes, Clock, DeleteOptions, Entry,
     Environment, Error, ErrorKind, GetOptions, Key, ListOptions, Lookup, Metadata, Operation, Outcome,
-    Precondition, PutOptions, Result, StorageAdapter, Store, SystemRandom, Version, async_trait,
+    Precondition, PutOptions, Result, Scope, StorageAdapter, Store, SystemRandom, Version, async_trait,
 };
 use leasehold_memory::Memory;
 use parking_lot::Mutex;
@@ -139,10 +139,9 @@ pub(crate) struct Counts {
 }
 
 impl Probe {
+    /// One that does not tell of changes, so that whoever waits polls.
     pub(crate) fn new() -> Self {
-        let inner = Memory::new();
-        let capabilities = inner.capabilities();
-        Self::with(inner, capabilities, false)
+        Self::without(Capability::Changes)
     }
 
     fn with(inner: Memory, capabilities: Capabilities, ignores_conditions: bool) -> Self {
@@ -299,6 +298,13 @@ impl StorageAdapter for Probe {
 
     async fn flush(&self) -> Result<()> {
         self.0.inner.flush().await
+    }
+
+    async fn changes(&self, scope: &Scope) -> Result<Option<Changes>> {
+        if self.0.capabilities.supports(Capability::Changes) {
+            return self.0.inner.changes(scope).await;
+        }
+        Ok(None)
     }
 }
 
