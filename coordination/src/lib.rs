@@ -9,6 +9,7 @@
 //! | divide work among nodes | [`shards`] |
 //! | number things | [`Counter`], [`Ids`] |
 //! | wait for each other | [`Latch`], [`Locks::barrier`] |
+//! | see what becomes of a key or a prefix | [`Watch`] |
 //! | write so that a stale holder is refused | [`Guarded`], from any of the holders above |
 //!
 //! # What holds
@@ -40,7 +41,7 @@ mod settle;
 pub mod shards;
 mod token;
 mod ttl;
-mod wake;
+mod watch;
 
 pub use election::{Elections, Leadership};
 pub use guarded::{Guarded, GuardedRecord};
@@ -52,3 +53,4 @@ pub use node::Node;
 pub use sequences::{Counter, IdRange, Ids};
 pub use token::Token;
 pub use ttl::Ttl;
+pub use watch::{Difference, KeyWatch, PrefixWatch, Watch};

@@ -7,7 +7,8 @@ use leasehold_core::{Bytes, Error, Key, Result, Store};
 
 use super::{LEADER, Leadership, PREFIX, PROCLAMATION};
 use crate::{
-    Acquire, Guarded, LeaseState, LeaseView, Leases, Node, Token, Ttl, Wait, node::check_name, wake::Wake,
+    Acquire, Guarded, LeaseState, LeaseView, Leases, Node, Token, Ttl, Wait, node::check_name,
+    watch::TimedWake,
 };
 
 /// The elections of a store, as one candidate sees them. Cloning is cheap and shares everything.
@@ -97,7 +98,7 @@ impl Elections {
     ) -> Result<Option<LeaderView>> {
         let name = name.as_ref();
         let store = self.leases.store();
-        let mut wake = Wake::of_prefix(store, &format!("{PREFIX}/{name}/"), wait)?;
+        let mut wake = TimedWake::of_prefix(store, &format!("{PREFIX}/{name}/"), wait)?;
         loop {
             if let Some(view) = self.observe(name).await?
                 && known != Some(&view)

@@ -16,7 +16,7 @@ use crate::{
     call::is_transient,
     node::check_name,
     register::{Next, Register, State},
-    wake::Wake,
+    watch::TimedWake,
 };
 
 /// Who has arrived, and how often all were there.
@@ -118,7 +118,7 @@ impl IntoFuture for BarrierRequest {
             }
             let store = self.inner.leases.store().clone();
             let key = Key::new(format!("_cluster/barriers/{}", self.name))?;
-            let mut wake = Wake::of_key(&store, &key, self.wait);
+            let mut wake = TimedWake::of_key(&store, &key, self.wait);
             let mut visit = Visit {
                 session: self.inner.session().await?,
                 arrival: Arrival {
@@ -178,7 +178,7 @@ impl Visit {
     }
 
     /// Waits for the others: opened or out of time, or `None` when this one must arrive anew.
-    async fn wait(&mut self, awaited: u64, wake: &mut Wake) -> Result<Option<Option<u64>>> {
+    async fn wait(&mut self, awaited: u64, wake: &mut TimedWake) -> Result<Option<Option<u64>>> {
         loop {
             let gone = &self.gone;
             let barrier = self

@@ -16,7 +16,7 @@ use crate::{
     Wait,
     call::is_transient,
     register::{Next, Register},
-    wake::Wake,
+    watch::TimedWake,
 };
 
 /// How long an owner waits before it looks for a deadlock, and again.
@@ -203,7 +203,7 @@ struct Campaign {
     wanted: Wanted,
     fair: bool,
     wait: Wait,
-    wake: Wake,
+    wake: TimedWake,
     register: Arc<Register<LockState>>,
     session: Arc<Session>,
     claim: Claim,
@@ -225,7 +225,7 @@ impl Campaign {
         let session = inner.session().await?;
         let store = inner.leases.store();
         let now = store.environment().clock.monotonic();
-        let wake = Wake::of_key(store, register.key(), wait);
+        let wake = TimedWake::of_key(store, register.key(), wait);
         let claim = Claim {
             id: store.environment().identifier(),
             owner: owner.id.clone(),

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     Lease, LeaseState, Leases, Node, NodeName, Token, Ttl, Wait,
     members::{Member, MemberView, Members, NodeMetadata, Role},
-    wake::Wake,
+    watch::TimedWake,
 };
 
 /// How many leases are looked at at a time.
@@ -215,7 +215,7 @@ impl ShardCoordinator for LeasedShards {
     /// Costs a read for each shard every third of the time to live, and at every change where the store tells of them.
     async fn watch(&self, known: Option<&Owners>, wait: Wait) -> Result<Option<Owners>> {
         let store = self.inner.leases.store();
-        let mut wake = Wake::of_prefix(store, &format!("{}/shard-", crate::lease::PREFIX), wait)?;
+        let mut wake = TimedWake::of_prefix(store, &format!("{}/shard-", crate::lease::PREFIX), wait)?;
         loop {
             let owners = self.owners().await?;
             if known != Some(&owners) {

@@ -60,6 +60,13 @@ impl World {
         counts
     }
 
+    fn stops(&self, shard: ShardId, token: Token) {
+        let mut serving = self.serving.lock();
+        if serving.get(&shard).is_some_and(|(_, standing)| standing.token() == token) {
+            serving.remove(&shard);
+        }
+    }
+
     /// Waits until each of `nodes` serves so many.
     async fn settles(&self, nodes: &[(&str, usize)]) {
         let wanted: BTreeMap<_, _> = nodes.iter().map(|(node, count)| ((*node).to_owned(), *count)).collect();
@@ -83,7 +90,7 @@ fn serve(shards: Arc<dyn ShardCoordinator>, world: Arc<World>, data: Store) -> t
                 let (shard, guard) = (guard.shard(), Arc::new(guard));
                 world.tenures.fetch_add(1, Ordering::SeqCst);
                 let before = world.serving.lock().insert(shard, (node.clone(), guard.clone()));
-                if let Some((other, before)) = before {
+                if let Some((other, before)) = &before {
                     assert!(!before.is_valid(), "{shard} is served by {other} and by {node}");
                 }
                 let last = world.tokens.lock().insert(shard, guard.token());
@@ -94,11 +101,7 @@ fn serve(shards: Arc<dyn ShardCoordinator>, world: Arc<World>, data: Store) -> t
                     () = guard.revoked() => {}
                     _ = guard.lost() => {}
                 }
-                let mut serving = world.serving.lock();
-                if serving.get(&shard).is_some_and(|(_, standing)| standing.token() == guard.token()) {
-                    serving.remove(&shard);
-                }
-                drop(serving);
+                world.stops(shard, guard.token());
                 // Whoever else looks at it drops it soon.
                 if let Some(guard) = Arc::into_inner(guard) {
                     let _ = guard.release().await;

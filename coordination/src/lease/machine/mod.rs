@@ -63,6 +63,8 @@ pub(crate) enum Command<T> {
     Write { bytes: Bytes, precondition: Precondition, within: Duration },
     /// Do nothing for a while.
     Sleep(Duration),
+    /// The same, or less, when the record may have changed meanwhile.
+    Watch(Duration),
     /// The machine is done and must not be stepped again.
     Done(T),
 }

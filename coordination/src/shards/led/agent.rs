@@ -14,7 +14,7 @@ use super::{
     handle::{Held, HeldState, Inner, Present, identity},
     mailbox::{self, Answer, Ask},
 };
-use crate::{Lost, Token, Wait, lease::validity::Validity, locks::session::Session, wake::Wake};
+use crate::{Lost, Token, Wait, lease::validity::Validity, locks::session::Session, watch::TimedWake};
 
 /// Takes part until the coordinator is dropped, or has left and owns nothing any more.
 pub(super) async fn follow(inner: Weak<Inner>) {
@@ -24,7 +24,7 @@ pub(super) async fn follow(inner: Weak<Inner>) {
         return;
     };
     let Ok(key) = Key::new(MAP) else { return };
-    let mut wake = Wake::of_key(&store, &key, Wait::Forever);
+    let mut wake = TimedWake::of_key(&store, &key, Wait::Forever);
     loop {
         let map = LedShards::map(&store).await;
         let Some(strong) = inner.upgrade() else { return };

@@ -18,7 +18,7 @@ use crate::{
     lease::validity::Validity,
     locks::session::Session,
     members::{Member, MemberView, Members, NodeMetadata, Role},
-    wake::Wake,
+    watch::TimedWake,
 };
 
 /// A request to take part, made by [`LedShards::join`]. Awaits to the coordinator.
@@ -339,7 +339,7 @@ impl ShardCoordinator for LedShards {
     /// Costs a read of the map every tenth of the time to live, and at every change where the store tells of them.
     async fn watch(&self, known: Option<&Owners>, wait: Wait) -> Result<Option<Owners>> {
         let store = self.inner.leases.store();
-        let mut wake = Wake::of_key(store, &leasehold_core::Key::new(MAP)?, wait);
+        let mut wake = TimedWake::of_key(store, &leasehold_core::Key::new(MAP)?, wait);
         loop {
             let owners = Self::map(store).await?.map(|map| Self::owners(&map)).unwrap_or_default();
             if known != Some(&owners) {

@@ -19,7 +19,7 @@ use crate::{
     call::is_transient,
     locks::session::{self, Dead},
     members::{MemberState, Role, View},
-    wake::Wake,
+    watch::TimedWake,
 };
 
 /// Above this, a node gets nothing new.
@@ -68,7 +68,7 @@ async fn lead(inner: &Weak<Inner>, leadership: &Leadership) -> Result<()> {
     let mut map = leader.begin(strong.count).await?;
     strong.take_role(Role::Leader).await;
     drop(strong);
-    let mut wake = Wake::of_prefix(&store, &format!("{}/", mailbox::PREFIX), Wait::Forever)?;
+    let mut wake = TimedWake::of_prefix(&store, &format!("{}/", mailbox::PREFIX), Wait::Forever)?;
     loop {
         let Some(strong) = inner.upgrade().filter(|inner| !inner.has_left()) else { return Ok(()) };
         let view = members.look().await?;

@@ -12,7 +12,7 @@ use crate::{
     call::{patiently, read_within},
     node::check_name,
     register::{Next, Register, State},
-    wake::Wake,
+    watch::TimedWake,
 };
 
 /// Where requests are kept.
@@ -84,7 +84,7 @@ fn register(store: &Store, id: &str) -> Result<Register<Request>> {
 /// `Timeout`, indeterminate, when there was no answer in time: the request stays, and may be answered yet.
 pub(super) async fn ask(store: &Store, id: &str, ask: Ask, within: Duration) -> Result<Answer> {
     let register = register(store, id)?;
-    let mut wake = Wake::of_key(store, register.key(), Wait::For(within));
+    let mut wake = TimedWake::of_key(store, register.key(), Wait::For(within));
     loop {
         let standing = register
             .change(|request| match &request.ask {
