@@ -1,13 +1,10 @@
 //! Splits a history by key and names what is wrong with it.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-};
+use std::{collections::BTreeMap, fmt};
 
 use super::{
-    Action, Record, Reply,
-    register::{Step, StepAction, StepReply, VersionId},
+    Model, Record, Register, Reply,
+    register::Step,
     search::{Found, Timed, search},
 };
 
@@ -53,50 +50,50 @@ pub fn check(history: &[Record]) -> Verdict {
     }
     for (key, mut records) in keys {
         records.sort_by_key(|record| record.called);
-        match search(&timed(&records)) {
+        match searched(&records).0 {
             Found::Order => {}
             Found::GaveUp => return Verdict::Undecided { key: key.to_owned() },
-            Found::None { stuck } => {
-                return Verdict::Violated { key: key.to_owned(), history: around(&records, stuck) };
+            Found::None => {
+                let history = around(&records, first_wrong(&records));
+                return Verdict::Violated { key: key.to_owned(), history };
             }
         }
     }
     Verdict::Linearizable
 }
 
-fn timed(records: &[&Record]) -> Vec<Timed> {
-    let mut names: HashMap<String, VersionId> = HashMap::new();
-    let mut id = |version: &String| {
-        let next = names.len() as VersionId + 1;
-        *names.entry(version.clone()).or_insert(next)
-    };
-    records
-        .iter()
-        .map(|record| {
-            let action = match &record.action {
-                Action::Get => StepAction::Get,
-                Action::Put(value) => StepAction::Put(*value),
-                Action::Create(value) => StepAction::Create(*value),
-                Action::Replace(version, value) => StepAction::Replace(id(version), *value),
-                Action::Delete => StepAction::Delete,
-                Action::DeleteIf(version) => StepAction::DeleteIf(id(version)),
-                Action::Increment(delta) => StepAction::Increment(*delta),
-            };
-            let reply = match &record.reply {
-                Reply::Absent => StepReply::Absent,
-                Reply::Found(value, version) => StepReply::Found(*value, id(version)),
-                Reply::Written(version) => StepReply::Written(id(version)),
-                Reply::Deleted => StepReply::Deleted,
-                Reply::Sum(sum) => StepReply::Sum(*sum),
-                Reply::Conflict => StepReply::Conflict,
-                Reply::Unknown => StepReply::Unknown,
-            };
-            Timed { called: record.called, returned: record.returned, step: Step { action, reply } }
-        })
-        .collect()
+/// The search over all calls on one key, and how many placements it took.
+pub(super) fn searched(records: &[&Record]) -> (Found, u64) {
+    search(&Register, &timed(records.iter().map(|record| (*record, &record.reply))))
 }
 
-/// The calls around the one at which the search got stuck.
+fn timed<'a>(calls: impl Iterator<Item = (&'a Record, &'a Reply)>) -> Vec<Timed<Step>> {
+    let calls: Vec<_> = calls.collect();
+    let steps =
+        Register.steps(&calls.iter().map(|(record, reply)| (&record.action, *reply)).collect::<Vec<_>>());
+    let times = calls.iter().map(|(record, _)| (record.called, record.returned));
+    times.zip(steps).map(|((called, returned), step)| Timed { called, returned, step }).collect()
+}
+
+/// The first reply that no order explains: what was seen up to there is not linearizable, and before it was.
+fn first_wrong(records: &[&Record]) -> usize {
+    let mut ends: Vec<usize> =
+        (0..records.len()).filter(|call| records[*call].reply != Reply::Unknown).collect();
+    ends.sort_by_key(|call| records[*call].returned);
+    // Whatever is wrong stays wrong, so this can be found by halving.
+    let first = ends.partition_point(|end| {
+        let now = records[*end].returned;
+        let begun = records.iter().take_while(|record| record.called < now);
+        let calls = begun.map(|record| {
+            let is_back = record.returned <= now;
+            (*record, if is_back { &record.reply } else { &Reply::Unknown })
+        });
+        search(&Register, &timed(calls)).0 != Found::None
+    });
+    ends[first.min(ends.len() - 1)]
+}
+
+/// The calls around the one at `stuck`.
 fn around(records: &[&Record], stuck: usize) -> String {
     let range = stuck.saturating_sub(12)..records.len().min(stuck + 6);
     let line = |position: usize| {

@@ -6,12 +6,18 @@
 //! effect at any time after it began, or never.
 
 mod checker;
+mod facts;
+mod list;
+mod model;
+mod opens;
 mod record;
 mod register;
 mod search;
 #[cfg(test)]
 mod tests;
+mod visited;
 
 pub use checker::{Verdict, check};
+pub use model::Model;
 pub use record::{Pending, Record, Recorder};
-pub use register::{Action, Reply};
+pub use register::{Action, Register, Reply};

@@ -1,0 +1,80 @@
+//! What a model must say of an object for its histories to be decided.
+
+use std::{fmt::Debug, hash::Hash};
+
+/// An object as a machine that takes one call at a time.
+///
+/// A model says what may be asked, what may be answered, and for each call with its reply (a *step*) in which states
+/// that reply is right and which state follows. The search needs nothing else; what else a model may say makes it
+/// short, and every answer that is `true` too often is marked below: those would make the verdict wrong, while the
+/// defaults are always right.
+///
+/// A call whose outcome is unknown is an *open* step: it has its effect at any time after it began, or never. Open
+/// steps without effect are not placed at all, so [`apply`](Model::apply) answers `None` for them where they would
+/// change nothing.
+pub trait Model {
+    /// What is asked for.
+    type Action: Clone + Debug;
+    /// What is answered.
+    type Reply: Clone + Debug + PartialEq;
+    /// A call with its reply, or without one, in the form in which the search compares them: open calls whose steps
+    /// are equal are one like the other.
+    type Step: Eq + Hash;
+    /// What the object is between calls. It begins as the default.
+    type State: Clone + Eq + Hash + Default;
+    /// Something that is true of a state and that a call may depend on; see [`needs`](Model::needs).
+    type Fact: Eq + Hash;
+
+    /// The reply of a call whose outcome nobody knows.
+    fn unknown(&self) -> Self::Reply;
+
+    /// All calls on one object as steps, in the same order. The calls are in the order in which they began.
+    fn steps(&self, calls: &[(&Self::Action, &Self::Reply)]) -> Vec<Self::Step>;
+
+    /// The state after `step`, or `None` when its reply is not the right one in `state`.
+    fn apply(&self, step: &Self::Step, state: &Self::State) -> Option<Self::State>;
+
+    /// Whether the outcome of `step` is unknown.
+    fn is_open(&self, step: &Self::Step) -> bool;
+
+    /// Whether `step` only looks: in no state does it change what the object does. It may still tell more about it.
+    /// Wrong if `true` too often.
+    fn only_looks(&self, _step: &Self::Step) -> bool {
+        false
+    }
+
+    /// Whether `step` comes to the same state from every state, so that what happened right before does not matter.
+    /// An open step may be left out where it changes nothing. Wrong if `true` too often.
+    fn is_blind(&self, _step: &Self::Step) -> bool {
+        false
+    }
+
+    /// Whether two open steps, one right after the other, may be exchanged: both orders fit into the same states and
+    /// end in the same. Wrong if `true` too often.
+    fn commute(&self, _one: &Self::Step, _other: &Self::Step) -> bool {
+        false
+    }
+
+    /// Whether open steps that are not blind may lead on from `state`, the one after an open step, to one in which
+    /// `goal` fits; also when it fits already. Wrong if `false` too often.
+    fn may_lead_to(&self, _state: &Self::State, _goal: &Self::Step) -> bool {
+        true
+    }
+
+    /// The fact that is true of a state. Facts exclude each other.
+    fn fact(&self, _state: &Self::State) -> Option<Self::Fact> {
+        None
+    }
+
+    /// The fact without which `step`, which has a reply, does not fit into any state. Where a fact ends that a call
+    /// still needs and that no call left [`makes`](Model::makes), the search turns back at once. Wrong if it names a
+    /// fact that may become true in another way.
+    fn needs(&self, _step: &Self::Step) -> Option<Self::Fact> {
+        None
+    }
+
+    /// The fact that is true once `step` was applied.
+    fn makes(&self, _step: &Self::Step) -> Option<Self::Fact> {
+        None
+    }
+}
