@@ -11,6 +11,9 @@ pub(super) struct Facts<M: Model> {
     makes: Vec<Option<usize>>,
     needed: Vec<u32>,
     made: Vec<u32>,
+    /// How many of those are open.
+    open_made: Vec<u32>,
+    is_open: Vec<bool>,
 }
 
 impl<M: Model> Facts<M> {
@@ -26,23 +29,28 @@ impl<M: Model> Facts<M> {
             needs.push(need.map(&mut number));
             makes.push(model.makes(&call.step).map(&mut number));
         }
-        let count = |facts: &[Option<usize>]| {
-            let mut counts = vec![0; numbers.len()];
-            facts.iter().flatten().for_each(|fact| counts[*fact] += 1);
-            counts
-        };
-        let (needed, made) = (count(&needs), count(&makes));
-        Self { numbers, needs, makes, needed, made }
+        let is_open: Vec<bool> = calls.iter().map(|call| model.is_open(&call.step)).collect();
+        let none = vec![0; numbers.len()];
+        let (needed, made, open_made) = (none.clone(), none.clone(), none);
+        let mut facts = Self { numbers, needs, makes, needed, made, open_made, is_open };
+        (0..calls.len()).for_each(|call| facts.take_back(call));
+        facts
     }
 
     pub(super) fn place(&mut self, call: usize) {
         self.needs[call].into_iter().for_each(|fact| self.needed[fact] -= 1);
-        self.makes[call].into_iter().for_each(|fact| self.made[fact] -= 1);
+        if let Some(fact) = self.makes[call] {
+            self.made[fact] -= 1;
+            self.open_made[fact] -= u32::from(self.is_open[call]);
+        }
     }
 
     pub(super) fn take_back(&mut self, call: usize) {
         self.needs[call].into_iter().for_each(|fact| self.needed[fact] += 1);
-        self.makes[call].into_iter().for_each(|fact| self.made[fact] += 1);
+        if let Some(fact) = self.makes[call] {
+            self.made[fact] += 1;
+            self.open_made[fact] += u32::from(self.is_open[call]);
+        }
     }
 
     /// Whether going from `before` to `after` by `call` ends a fact for good that another call needs.
@@ -50,12 +58,20 @@ impl<M: Model> Facts<M> {
         if self.numbers.is_empty() || before == after {
             return false;
         }
-        let Some(left) = model.fact(before) else { return false };
-        if model.fact(after).as_ref() == Some(&left) {
-            return false;
-        }
-        let Some(left) = self.numbers.get(&left).copied() else { return false };
-        let by_itself = u32::from(self.needs[call] == Some(left));
-        self.made[left] == 0 && self.needed[left] > by_itself
+        let is_lost = |left: M::Fact| {
+            let Some(number) = self.numbers.get(&left).copied() else { return false };
+            let by_itself = u32::from(self.needs[call] == Some(number));
+            self.made[number] == 0
+                && self.needed[number] > by_itself
+                && !model.facts(after).into_iter().any(|fact| fact == left)
+        };
+        model.facts(before).into_iter().any(is_lost)
+    }
+
+    /// Whether `call` lacks a fact in `state` that no open call left makes.
+    pub(super) fn is_beyond_help(&self, model: &M, state: &M::State, call: usize) -> bool {
+        let Some(number) = self.needs[call] else { return false };
+        self.open_made[number] == 0
+            && !model.facts(state).into_iter().any(|fact| self.numbers.get(&fact) == Some(&number))
     }
 }

@@ -7,7 +7,9 @@
 
 mod checker;
 mod facts;
+mod ids;
 mod list;
+mod lock;
 mod model;
 mod opens;
 mod record;
@@ -17,7 +19,9 @@ mod search;
 mod tests;
 mod visited;
 
-pub use checker::{Verdict, check};
+pub use checker::{Verdict, check, check_with};
+pub use ids::{IdsAction, IdsReply, check_ids};
+pub use lock::{Lock, LockAction, LockReply, Mode};
 pub use model::Model;
 pub use record::{Pending, Record, Recorder};
 pub use register::{Action, Register, Reply};

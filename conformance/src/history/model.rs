@@ -15,8 +15,8 @@ use std::{fmt::Debug, hash::Hash};
 pub trait Model {
     /// What is asked for.
     type Action: Clone + Debug;
-    /// What is answered.
-    type Reply: Clone + Debug + PartialEq;
+    /// What is answered. The default is the reply that nobody knows.
+    type Reply: Clone + Debug + Default + PartialEq;
     /// A call with its reply, or without one, in the form in which the search compares them: open calls whose steps
     /// are equal are one like the other.
     type Step: Eq + Hash;
@@ -24,9 +24,6 @@ pub trait Model {
     type State: Clone + Eq + Hash + Default;
     /// Something that is true of a state and that a call may depend on; see [`needs`](Model::needs).
     type Fact: Eq + Hash;
-
-    /// The reply of a call whose outcome nobody knows.
-    fn unknown(&self) -> Self::Reply;
 
     /// All calls on one object as steps, in the same order. The calls are in the order in which they began.
     fn steps(&self, calls: &[(&Self::Action, &Self::Reply)]) -> Vec<Self::Step>;
@@ -61,14 +58,14 @@ pub trait Model {
         true
     }
 
-    /// The fact that is true of a state. Facts exclude each other.
-    fn fact(&self, _state: &Self::State) -> Option<Self::Fact> {
+    /// The facts that are true of a state.
+    fn facts(&self, _state: &Self::State) -> impl IntoIterator<Item = Self::Fact> {
         None
     }
 
-    /// The fact without which `step`, which has a reply, does not fit into any state. Where a fact ends that a call
-    /// still needs and that no call left [`makes`](Model::makes), the search turns back at once. Wrong if it names a
-    /// fact that may become true in another way.
+    /// The fact without which `step` does not fit into any state. Where a fact ends that a call with a reply still
+    /// needs and that no call left [`makes`](Model::makes), the search turns back at once. Wrong if it names a fact
+    /// that may become true in another way.
     fn needs(&self, _step: &Self::Step) -> Option<Self::Fact> {
         None
     }

@@ -27,6 +27,8 @@ pub(super) struct Opens<'a, M: Model> {
     model: &'a M,
     calls: &'a [Timed<M::Step>],
     classes: Vec<Class>,
+    /// The classes that need a fact, by that; the others under `None`.
+    by_need: HashMap<Option<M::Fact>, Vec<usize>>,
 }
 
 /// A call with a reply after open calls which make it fit.
@@ -60,7 +62,11 @@ impl<'a, M: Model> Opens<'a, M> {
             }
             classes[class].members.push(call);
         }
-        Self { model, calls, classes }
+        let mut by_need: HashMap<_, Vec<usize>> = HashMap::new();
+        for (number, class) in classes.iter().enumerate() {
+            by_need.entry(model.needs(&calls[class.members[0]].step)).or_default().push(number);
+        }
+        Self { model, calls, classes, by_need }
     }
 
     pub(super) fn none_used(&self) -> Used {
@@ -106,9 +112,11 @@ impl<'a, M: Model> Opens<'a, M> {
 
     fn extend(&self, chains: &mut Chains<'_, M::State>, state: &M::State) {
         let goal = &self.calls[chains.goal].step;
-        for (class, Class { members }) in self.classes.iter().enumerate() {
-            if self.calls[members[0]].called >= chains.latest || *chains.budget == 0 {
-                break;
+        let needs = self.model.facts(state).into_iter().map(Some).chain([None]);
+        for class in needs.filter_map(|need| self.by_need.get(&need)).flatten().copied() {
+            let members = &self.classes[class].members;
+            if *chains.budget == 0 {
+                return;
             }
             let Some(call) = members.get(chains.used[class] as usize).map(|call| &self.calls[*call]) else {
                 continue;

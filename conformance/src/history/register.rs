@@ -27,7 +27,7 @@ pub enum Action {
 }
 
 /// What it was told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub enum Reply {
     /// A read found nothing.
@@ -43,6 +43,7 @@ pub enum Reply {
     /// The precondition did not hold; nothing changed.
     Conflict,
     /// Nobody knows: applied, not applied, or applied later.
+    #[default]
     Unknown,
 }
 
@@ -108,10 +109,6 @@ impl Model for Register {
     type Step = Step;
     type State = State;
     type Fact = i64;
-
-    fn unknown(&self) -> Reply {
-        Reply::Unknown
-    }
 
     fn steps(&self, calls: &[(&Action, &Reply)]) -> Vec<Step> {
         let mut steps = numbered(calls);
@@ -199,7 +196,7 @@ impl Model for Register {
         }
     }
 
-    fn fact(&self, state: &State) -> Option<i64> {
+    fn facts(&self, state: &State) -> impl IntoIterator<Item = i64> {
         state.and_then(|(value, _)| value)
     }
 

@@ -179,7 +179,9 @@ impl<'a, M: Model> Search<'a, M> {
         let mut found = Vec::new();
         let mut next = self.by_call.first();
         while let Some(call) = next.filter(|call| self.calls[*call].called < latest) {
-            self.opens.explain(call, (&self.state, &self.used, latest), &mut found, &mut self.budget);
+            if !self.facts.is_beyond_help(self.model, &self.state, call) {
+                self.opens.explain(call, (&self.state, &self.used, latest), &mut found, &mut self.budget);
+            }
             next = self.by_call.after(call);
         }
         found.reverse();

@@ -1,7 +1,7 @@
 //! How much work the search has with large histories, in placements; no clock is asked.
 
 use super::{Record, Shape, generated::spoil};
-use crate::history::{checker::searched, search::Found};
+use crate::history::{Register, checker::searched, search::Found};
 
 /// Every history is decided, with no more than so many placements for each call.
 fn assert_effort(shape: Shape, seeds: u64, for_each: u64) {
@@ -21,7 +21,7 @@ fn assert_effort(shape: Shape, seeds: u64, for_each: u64) {
 }
 
 fn effort(records: &[Record]) -> (Found, u64) {
-    searched(&records.iter().collect::<Vec<_>>())
+    searched(&Register, &records.iter().collect::<Vec<_>>())
 }
 
 #[test]
