@@ -218,15 +218,20 @@ impl Model for Lock {
             Step::Released(token) => state.holds(token).then(|| state.without(token)),
             Step::Held(token) => state.holds(token).then(|| state.clone()),
             Step::Lost(token) => (!state.holds(token)).then(|| state.clone()),
+            Step::Leader(Some(token), true) => state.observed(Some(token)).filter(|_| state.holds(token)),
             Step::Leader(token, _) => state.observed(token),
             Step::OpenAcquire(mode) => {
                 let mut after = state.with_room(mode, self.permits)?;
                 after.last = state.last.checked_add(1)?;
                 match mode {
                     Mode::Exclusive => after.unseen_alone = Some(None),
+                    // Of any number, one is as many.
+                    Mode::Shared if self.permits == u32::MAX => after.unseen_shared = 1,
                     Mode::Shared => after.unseen_shared += 1,
                 }
-                Some(after)
+                let is_more =
+                    after.unseen_shared > state.unseen_shared || after.unseen_alone != state.unseen_alone;
+                is_more.then_some(after)
             }
             Step::OpenRelease(token) => state.holds(token).then(|| state.without(token)),
             Step::Nothing | Step::Wrong => None,
@@ -242,8 +247,33 @@ impl Model for Lock {
         matches!(step.0, Step::Refused(_) | Step::Held(_) | Step::Lost(_) | Step::Leader(Some(_), true))
     }
 
-    fn commute(&self, one: &LockStep, other: &LockStep) -> bool {
-        matches!((&one.0, &other.0), (Step::OpenRelease(_), Step::OpenRelease(_)))
+    /// Releases ascend by their tokens.
+    fn may_follow(&self, last: &LockStep, next: &LockStep) -> bool {
+        match (&last.0, &next.0) {
+            (Step::OpenRelease(last), Step::OpenRelease(next)) => last < next,
+            _ => true,
+        }
+    }
+
+    fn may_help(&self, open: &LockStep, before: &Holders, after: &Holders, goal: &LockStep) -> bool {
+        // Of holders that all have to go, the one with the least token goes first.
+        let is_first = |token: &u64| before.known.first().is_none_or(|(first, _)| first == token);
+        match (&goal.0, &open.0) {
+            // Room is made, and no more than it takes. A grant that nobody knows of only matters beside this one.
+            (Step::Granted(_, mode), Step::OpenRelease(token)) => {
+                before.with_room(*mode, self.permits).is_none() && (*mode == Mode::Shared || is_first(token))
+            }
+            (Step::Granted(_, mode), Step::OpenAcquire(unseen)) => {
+                (mode, unseen) == (&Mode::Shared, &Mode::Shared)
+            }
+            // To refuse takes another grant; that one may take releases first, of all that hold it.
+            (Step::Refused(_) | Step::Leader(..), Step::OpenRelease(token)) => is_first(token),
+            (Step::Refused(_), _) => true,
+            (Step::Leader(..), Step::OpenAcquire(unseen)) => *unseen == Mode::Exclusive,
+            (Step::Lost(token), _) => !after.holds(*token),
+            // Whatever comes before these may as well come after.
+            _ => false,
+        }
     }
 
     fn facts(&self, state: &Holders) -> impl IntoIterator<Item = u64> {

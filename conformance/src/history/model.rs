@@ -46,15 +46,22 @@ pub trait Model {
         false
     }
 
-    /// Whether two open steps, one right after the other, may be exchanged: both orders fit into the same states and
-    /// end in the same. Wrong if `true` too often.
-    fn commute(&self, _one: &Self::Step, _other: &Self::Step) -> bool {
-        false
+    /// Whether the open step `next` may come right after the open step `last`. Of two that can be exchanged, since both
+    /// orders fit into the same states and end in the same, one order is enough. Wrong if `false` too often.
+    fn may_follow(&self, _last: &Self::Step, _next: &Self::Step) -> bool {
+        true
     }
 
-    /// Whether open steps that are not blind may lead on from `state`, the one after an open step, to one in which
-    /// `goal` fits; also when it fits already. Wrong if `false` too often.
-    fn may_lead_to(&self, _state: &Self::State, _goal: &Self::Step) -> bool {
+    /// Whether an open step that leads from `before` to `after` may be one of those that make `goal` fit which does not
+    /// fit yet, or that have to come before it and not after it. Where several have to in any order it is enough to
+    /// admit the first of them by [`may_follow`](Model::may_follow). Wrong if `false` too often.
+    fn may_help(
+        &self,
+        _open: &Self::Step,
+        _before: &Self::State,
+        _after: &Self::State,
+        _goal: &Self::Step,
+    ) -> bool {
         true
     }
 

@@ -8,10 +8,10 @@
 //!    left out. So a blind call is never explained by a chain, and a blind open call only begins one.
 //! 2. *Equal calls are used in the order in which they began.* The later of two equal open calls can be exchanged
 //!    with the earlier: that one could be placed wherever the later one could, and open calls are never too late.
-//! 3. *Calls that commute are in ascending order.*
+//! 3. *Calls that can be exchanged are in one order*, which the model names.
 //! 4. *A chain ends at the first state in which the call it explains fits and only looks*: the rest can as well come
 //!    after that call.
-//! 5. *A chain goes where the call fits*: the model says which states lead nowhere.
+//! 5. *A chain goes where the call fits*: the model says which steps lead nowhere, or could as well come later.
 
 use std::{collections::HashMap, rc::Rc};
 
@@ -125,7 +125,7 @@ impl<'a, M: Model> Opens<'a, M> {
                 continue;
             }
             let Some(after) = self.model.apply(&call.step, state) else { continue };
-            if after == *state || !self.model.may_lead_to(&after, goal) {
+            if after == *state || !self.model.may_help(&call.step, state, &after, goal) {
                 continue;
             }
             *chains.budget -= 1;
@@ -148,7 +148,7 @@ impl<'a, M: Model> Opens<'a, M> {
     fn may_follow(&self, last: Option<usize>, class: usize) -> bool {
         let Some(last) = last else { return true };
         let (last_step, step) = (self.step_of(last), self.step_of(class));
-        !self.model.is_blind(step) && (last <= class || !self.model.commute(last_step, step))
+        !self.model.is_blind(step) && self.model.may_follow(last_step, step)
     }
 
     fn step_of(&self, class: usize) -> &M::Step {

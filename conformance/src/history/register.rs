@@ -172,25 +172,25 @@ impl Model for Register {
         )
     }
 
-    /// Increments of the same sign: their sum leaves the range of numbers in both orders, or in none.
-    fn commute(&self, one: &Step, other: &Step) -> bool {
-        match (one.action, other.action) {
-            (A::Increment(one), A::Increment(other)) => (one < 0) == (other < 0),
-            _ => false,
+    /// Increments of the same sign ascend: their sum leaves the range of numbers in every order, or in none.
+    fn may_follow(&self, last: &Step, next: &Step) -> bool {
+        match (last.action, next.action) {
+            (A::Increment(last), A::Increment(next)) => (last < 0) != (next < 0) || last <= next,
+            _ => true,
         }
     }
 
     /// After an open call the version is one that nobody has seen, or nothing is there; on from there only lead a
     /// create and increments.
-    fn may_lead_to(&self, state: &State, goal: &Step) -> bool {
+    fn may_help(&self, _: &Step, _: &State, after: &State, goal: &Step) -> bool {
         match goal.reply {
-            R::Found(..) | R::Sum(_) => match (state, goal.from) {
+            R::Found(..) | R::Sum(_) => match (after, goal.from) {
                 (Some((Some(value), _)), Some((least, most))) => (least..=most).contains(&i128::from(*value)),
                 (Some(_), _) => false,
                 (None, _) => true,
             },
-            R::Absent => state.is_none(),
-            R::Written(_) => matches!(goal.action, A::Create(_)) && state.is_none(),
+            R::Absent => after.is_none(),
+            R::Written(_) => matches!(goal.action, A::Create(_)) && after.is_none(),
             R::Deleted => false,
             R::Conflict | R::Unknown => true,
         }

@@ -1,6 +1,6 @@
 //! The search against one that tries everything and knows nothing.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, fmt::Debug};
 
 use super::{A, R, Record, Shape, Verdict, check, generated::spoil};
 
@@ -67,8 +67,8 @@ fn step(Record { action, reply, .. }: &Record, state: &State) -> Option<State> {
     }
 }
 
-fn lines(records: &[Record]) -> String {
-    let line = |Record { client, action, reply, called, returned, .. }: &Record| {
+pub(super) fn lines<A: Debug, R: Debug>(records: &[Record<A, R>]) -> String {
+    let line = |Record { client, action, reply, called, returned, .. }: &Record<A, R>| {
         format!("\n{called}–{returned} client {client}: {action:?} → {reply:?}")
     };
     records.iter().map(line).collect()

@@ -1,6 +1,7 @@
 mod against_naive;
 mod effort;
 mod generated;
+mod locks;
 
 use super::{Action as A, Record, Recorder, Reply as R, Verdict, check};
 use generated::Shape;
