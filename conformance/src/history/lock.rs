@@ -1,6 +1,6 @@
 //! The model of one lock: plain, read-write or a semaphore, with a token for each grant; and so of an election.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
@@ -101,7 +101,8 @@ pub struct LockStep(Step);
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Step {
-    Granted(u64, Mode),
+    /// With the greatest token below it that some client was granted.
+    Granted(u64, Mode, u64),
     Refused(Mode),
     Released(u64),
     Held(u64),
@@ -186,12 +187,14 @@ impl Model for Lock {
 
     fn steps(&self, calls: &[(&LockAction, &LockReply)]) -> Vec<LockStep> {
         use {LockAction as A, LockReply as R};
-        let granted: HashSet<u64> = calls
+        let granted: BTreeSet<u64> = calls
             .iter()
             .filter_map(|(_, reply)| if let R::Granted(token) = reply { Some(*token) } else { None })
             .collect();
         let step = |(action, reply): &(&LockAction, &LockReply)| match (action, reply) {
-            (A::Acquire(mode), R::Granted(token)) => Step::Granted(*token, *mode),
+            (A::Acquire(mode), R::Granted(token)) => {
+                Step::Granted(*token, *mode, granted.range(..token).next_back().copied().unwrap_or(0))
+            }
             (A::Acquire(mode), R::Refused) => Step::Refused(*mode),
             (A::Acquire(mode), R::Unknown) => Step::OpenAcquire(*mode),
             (A::Release(token) | A::Expire(token), R::Released) => Step::Released(*token),
@@ -209,8 +212,10 @@ impl Model for Lock {
 
     fn apply(&self, step: &LockStep, state: &Holders) -> Option<Holders> {
         match step.0 {
-            Step::Granted(token, mode) => {
-                let mut after = state.with_room(mode, self.permits).filter(|_| token > state.last)?;
+            Step::Granted(token, mode, before) => {
+                // What has a lesser token could not come later.
+                let is_next = token > state.last && before <= state.last;
+                let mut after = state.with_room(mode, self.permits).filter(|_| is_next)?;
                 (after.last, after.known) = (token, [&after.known[..], &[(token, mode)]].concat());
                 Some(after)
             }
@@ -260,10 +265,10 @@ impl Model for Lock {
         let is_first = |token: &u64| before.known.first().is_none_or(|(first, _)| first == token);
         match (&goal.0, &open.0) {
             // Room is made, and no more than it takes. A grant that nobody knows of only matters beside this one.
-            (Step::Granted(_, mode), Step::OpenRelease(token)) => {
+            (Step::Granted(_, mode, _), Step::OpenRelease(token)) => {
                 before.with_room(*mode, self.permits).is_none() && (*mode == Mode::Shared || is_first(token))
             }
-            (Step::Granted(_, mode), Step::OpenAcquire(unseen)) => {
+            (Step::Granted(_, mode, _), Step::OpenAcquire(unseen)) => {
                 (mode, unseen) == (&Mode::Shared, &Mode::Shared)
             }
             // To refuse takes another grant; that one may take releases first, of all that hold it.
@@ -291,7 +296,7 @@ impl Model for Lock {
 
     fn makes(&self, step: &LockStep) -> Option<u64> {
         match step.0 {
-            Step::Granted(token, _) => Some(token),
+            Step::Granted(token, ..) => Some(token),
             Step::Leader(token, false) => token,
             _ => None,
         }

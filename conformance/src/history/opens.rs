@@ -31,6 +31,16 @@ pub(super) struct Opens<'a, M: Model> {
     by_need: HashMap<Option<M::Fact>, Vec<usize>>,
 }
 
+/// What a search may still spend.
+pub(super) struct Budget {
+    /// How many more calls may be placed.
+    pub(super) placements: u64,
+    /// How many open calls may explain one reply.
+    pub(super) chain_max: usize,
+    /// Whether a chain that would be longer was left out.
+    pub(super) is_cut: bool,
+}
+
 /// A call with a reply after open calls which make it fit.
 pub(super) struct Explained<S> {
     /// The open calls, by their classes.
@@ -47,8 +57,7 @@ struct Chains<'a, S> {
     used: Vec<u32>,
     chain: Vec<usize>,
     found: &'a mut Vec<Explained<S>>,
-    /// How many more open calls may be tried.
-    budget: &'a mut u64,
+    budget: &'a mut Budget,
 }
 
 impl<'a, M: Model> Opens<'a, M> {
@@ -102,7 +111,7 @@ impl<'a, M: Model> Opens<'a, M> {
         goal: usize,
         (state, used, latest): (&M::State, &Used, u64),
         found: &mut Vec<Explained<M::State>>,
-        budget: &mut u64,
+        budget: &mut Budget,
     ) {
         if !self.model.is_blind(&self.calls[goal].step) {
             let mut chains = Chains { goal, latest, used: used.to_vec(), chain: Vec::new(), found, budget };
@@ -115,7 +124,7 @@ impl<'a, M: Model> Opens<'a, M> {
         let needs = self.model.facts(state).into_iter().map(Some).chain([None]);
         for class in needs.filter_map(|need| self.by_need.get(&need)).flatten().copied() {
             let members = &self.classes[class].members;
-            if *chains.budget == 0 {
+            if chains.budget.placements == 0 {
                 return;
             }
             let Some(call) = members.get(chains.used[class] as usize).map(|call| &self.calls[*call]) else {
@@ -128,7 +137,11 @@ impl<'a, M: Model> Opens<'a, M> {
             if after == *state || !self.model.may_help(&call.step, state, &after, goal) {
                 continue;
             }
-            *chains.budget -= 1;
+            if chains.chain.len() >= chains.budget.chain_max {
+                chains.budget.is_cut = true;
+                return;
+            }
+            chains.budget.placements -= 1;
             chains.chain.push(class);
             chains.used[class] += 1;
             let end = self.model.apply(goal, &after);

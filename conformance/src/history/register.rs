@@ -103,6 +103,12 @@ enum StepReply {
 use StepAction as A;
 use StepReply as R;
 
+impl Step {
+    fn value_asked(&self) -> Option<i128> {
+        asked_for(self).map(i128::from)
+    }
+}
+
 impl Model for Register {
     type Action = Action;
     type Reply = Reply;
@@ -182,10 +188,19 @@ impl Model for Register {
 
     /// After an open call the version is one that nobody has seen, or nothing is there; on from there only lead a
     /// create and increments.
-    fn may_help(&self, _: &Step, _: &State, after: &State, goal: &Step) -> bool {
+    fn may_help(&self, open: &Step, _: &State, after: &State, goal: &Step) -> bool {
         match goal.reply {
             R::Found(..) | R::Sum(_) => match (after, goal.from) {
-                (Some((Some(value), _)), Some((least, most))) => (least..=most).contains(&i128::from(*value)),
+                (Some((Some(value), _)), Some((least, most))) => {
+                    // Where all open increments are positive they ascend, and none but greater ones follow.
+                    let wanting = most - i128::from(*value);
+                    let next = match open.action {
+                        A::Increment(delta) if delta > 0 => i128::from(delta),
+                        _ => 0,
+                    };
+                    (least..=most).contains(&i128::from(*value))
+                        && (goal.value_asked() != Some(most) || wanting == 0 || wanting >= next)
+                }
                 (Some(_), _) => false,
                 (None, _) => true,
             },

@@ -10,12 +10,15 @@ use super::{
     Model,
     facts::Facts,
     list::List,
-    opens::{Explained, Opens},
+    opens::{Budget, Explained, Opens},
     visited::{Used, Visited},
 };
 
 /// How many placements are tried before the search is given up.
 const PLACEMENTS_MAX: u64 = 5_000_000;
+
+/// How many open calls explain one reply in most orders.
+const CHAIN_SHORT: usize = 2;
 
 /// One call with its times.
 #[derive(Clone, Copy, Debug)]
@@ -54,10 +57,19 @@ enum Resume<S> {
 }
 
 /// Looks for an order; `calls` ascend by the time they were called. Returns how many placements it took, too.
+///
+/// Looks first with only as many open calls in front of a reply as most orders need.
 pub(super) fn search<M: Model>(model: &M, calls: &[Timed<M::Step>]) -> (Found, u64) {
-    let mut search = Search::new(model, calls);
-    let found = search.run();
-    (found, PLACEMENTS_MAX - search.budget)
+    let mut placements = PLACEMENTS_MAX;
+    for chain_max in [CHAIN_SHORT, usize::MAX] {
+        let mut search = Search::new(model, calls, Budget { placements, chain_max, is_cut: false });
+        let found = search.run();
+        placements = search.budget.placements;
+        if found != Found::None || !search.budget.is_cut {
+            return (found, PLACEMENTS_MAX - placements);
+        }
+    }
+    (Found::None, PLACEMENTS_MAX - placements)
 }
 
 struct Search<'a, M: Model> {
@@ -75,11 +87,11 @@ struct Search<'a, M: Model> {
     state: M::State,
     used: Used,
     placed: Vec<Placed<M::State>>,
-    budget: u64,
+    budget: Budget,
 }
 
 impl<'a, M: Model> Search<'a, M> {
-    fn new(model: &'a M, calls: &'a [Timed<M::Step>]) -> Self {
+    fn new(model: &'a M, calls: &'a [Timed<M::Step>], budget: Budget) -> Self {
         let closed: Vec<usize> = (0..calls.len()).filter(|call| !model.is_open(&calls[*call].step)).collect();
         let mut ends = closed.clone();
         ends.sort_by_key(|call| calls[*call].returned);
@@ -98,7 +110,7 @@ impl<'a, M: Model> Search<'a, M> {
             used: opens.none_used(),
             opens,
             placed: Vec::new(),
-            budget: PLACEMENTS_MAX,
+            budget,
         }
     }
 
@@ -119,7 +131,7 @@ impl<'a, M: Model> Search<'a, M> {
                 resume = Resume::Start;
                 continue;
             }
-            if self.budget == 0 {
+            if self.budget.placements == 0 {
                 return Found::GaveUp;
             }
             resume = loop {
@@ -143,13 +155,13 @@ impl<'a, M: Model> Search<'a, M> {
                     _ => self.by_call.first(),
                 };
                 while let Some(call) = next.filter(|call| self.calls[*call].called < latest) {
-                    if self.budget == 0 {
+                    if self.budget.placements == 0 {
                         return false;
                     }
                     if let Some(after) = self.model.apply(&self.calls[call].step, &self.state)
                         && self.is_worth(call, &after, &self.used.clone())
                     {
-                        self.budget -= 1;
+                        self.budget.placements -= 1;
                         self.place(call, after, self.used.clone(), Resume::After(call));
                         return true;
                     }
@@ -160,8 +172,8 @@ impl<'a, M: Model> Search<'a, M> {
         };
         while let Some(Explained { chain, call, after }) = explained.pop() {
             let used = self.opens.use_chain(&self.used, &chain);
-            if self.budget > 0 && self.is_worth(call, &after, &used) {
-                self.budget -= 1;
+            if self.budget.placements > 0 && self.is_worth(call, &after, &used) {
+                self.budget.placements -= 1;
                 self.place(call, after, used, Resume::Explained(explained));
                 return true;
             }

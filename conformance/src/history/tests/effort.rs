@@ -1,7 +1,7 @@
 //! How much work the search has with large histories, in placements; no clock is asked.
 
-use super::{Record, Shape, generated::spoil};
-use crate::history::{Register, checker::searched, search::Found};
+use super::{Record, Shape, generated::spoil, locks};
+use crate::history::{Lock, Register, checker::searched, search::Found};
 
 /// Every history is decided, with no more than so many placements for each call.
 fn assert_effort(shape: Shape, seeds: u64, for_each: u64) {
@@ -16,6 +16,7 @@ fn assert_effort(shape: Shape, seeds: u64, for_each: u64) {
         wrongs += u64::from(found == Found::None);
         most = most.max(placements).max(wrong);
     }
+    eprintln!("{shape:?}: most {most} wrong {wrongs}");
     assert!(most <= for_each * shape.clients * shape.calls, "{shape:?}: {most} placements");
     assert!(wrongs > 0, "{shape:?}: nothing was spoilt");
 }
@@ -39,5 +40,57 @@ fn unknown_outcomes_with_conditions_are_decided() {
         for overlap in [6, 20, 60] {
             assert_effort(Shape { unknown, overlap, ..Shape::default() }, 30, 500);
         }
+    }
+}
+
+#[test]
+fn equal_increments_of_unknown_outcome_are_no_trouble() {
+    let counter = Shape { unknown: 0.3, increments: 2, values: Some(2), overlap: 20, ..Shape::default() };
+    assert_effort(counter, 10, 500);
+}
+
+/// Ten clients with five thousand calls each.
+const LARGE: Shape = Shape {
+    clients: 10,
+    calls: 5000,
+    overlap: 10,
+    unknown: 0.0,
+    conditions: true,
+    values: None,
+    increments: 10,
+};
+
+#[test]
+fn five_thousand_calls_of_each_of_ten_clients_are_decided() {
+    for unknown in [0.0, 0.02] {
+        assert_effort(Shape { unknown, ..LARGE }, 4, 20);
+    }
+}
+
+#[test]
+fn locks_are_decided() {
+    for (shared, permits) in [(0.0, u32::MAX), (0.8, u32::MAX), (0.9, 5)] {
+        for (unknown, expiring) in [(0.0, 0.0), (0.05, 0.1), (0.2, 0.3)] {
+            for (calls, overlap) in [(600, 6), (600, 40), (50_000, 10)] {
+                let shape = locks::Shape { clients: 10, calls, overlap, unknown, expiring, permits, shared };
+                assert_effort_of_locks(shape);
+            }
+        }
+    }
+}
+
+fn assert_effort_of_locks(shape: locks::Shape) {
+    let model = Lock::semaphore(shape.permits);
+    for seed in 0..if shape.calls > 1000 { 1 } else { 20 } {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut records = shape.records(&mut random);
+        let (found, placements) = searched(&model, &records.iter().collect::<Vec<_>>());
+        assert_eq!(found, Found::Order, "{shape:?}, seed {seed}: {placements} placements");
+        locks::spoil(&mut records, &mut random);
+        let (found, wrong) = searched(&model, &records.iter().collect::<Vec<_>>());
+        eprintln!("{shape:?} {placements} {wrong} {found:?}");
+        assert_ne!(found, Found::GaveUp, "{shape:?}, seed {seed}: {wrong} placements, spoilt");
+        let most = placements.max(wrong);
+        assert!(most <= 20 * shape.calls as u64, "{shape:?}, seed {seed}: {most} placements");
     }
 }

@@ -1,6 +1,7 @@
 mod against_naive;
 mod effort;
 mod generated;
+mod ids;
 mod locks;
 
 use super::{Action as A, Record, Recorder, Reply as R, Verdict, check};
