@@ -2,7 +2,10 @@
 
 use std::{collections::HashSet, fmt::Debug};
 
-use super::{A, R, Record, Shape, Verdict, check, generated::spoil};
+use super::{
+    A, R, Record, Shape, Verdict, check,
+    generated::{Mix, spoil},
+};
 
 /// A number and its version, if anybody has seen that one.
 type State = Option<(i64, Option<String>)>;
@@ -84,7 +87,7 @@ fn agree(seeds: std::ops::Range<u64>) -> (u32, u32) {
             calls: random.u64(2..5),
             overlap: random.u64(1..12),
             unknown: random.f64() * 0.5,
-            conditions: random.bool(),
+            mix: [Mix::Conditional, Mix::Blind, Mix::Counter][random.usize(..3)],
             values: [Some(3), Some(2), Some(6), None][random.usize(..4)],
             increments: random.u32(2..12),
         };

@@ -1,6 +1,10 @@
 //! How much work the search has with large histories, in placements; no clock is asked.
 
-use super::{Record, Shape, generated::spoil, locks};
+use super::{
+    Record, Shape,
+    generated::{Mix, spoil},
+    locks,
+};
 use crate::history::{Lock, Register, checker::searched, search::Found};
 
 /// Every history is decided, with no more than so many placements for each call.
@@ -29,7 +33,7 @@ fn effort(records: &[Record]) -> (Found, u64) {
 fn unknown_outcomes_without_conditions_are_decided() {
     for unknown in [0.08, 0.14, 0.2] {
         for overlap in [6, 20, 60] {
-            assert_effort(Shape { unknown, overlap, conditions: false, ..Shape::default() }, 30, 500);
+            assert_effort(Shape { unknown, overlap, mix: Mix::Blind, ..Shape::default() }, 30, 500);
         }
     }
 }
@@ -44,9 +48,12 @@ fn unknown_outcomes_with_conditions_are_decided() {
 }
 
 #[test]
-fn equal_increments_of_unknown_outcome_are_no_trouble() {
-    let counter = Shape { unknown: 0.3, increments: 2, values: Some(2), overlap: 20, ..Shape::default() };
-    assert_effort(counter, 10, 500);
+fn counters_with_unknown_increments_are_decided() {
+    for unknown in [0.1, 0.3] {
+        let shape = Shape { unknown, mix: Mix::Counter, increments: 2, overlap: 20, ..Shape::default() };
+        // Of equal increments any number may be unknown.
+        assert_effort(Shape { values: Some(2), ..shape }, 10, 100);
+    }
 }
 
 /// Ten clients with five thousand calls each.
@@ -55,33 +62,41 @@ const LARGE: Shape = Shape {
     calls: 5000,
     overlap: 10,
     unknown: 0.0,
-    conditions: true,
+    mix: Mix::Conditional,
     values: None,
     increments: 10,
 };
 
 #[test]
 fn five_thousand_calls_of_each_of_ten_clients_are_decided() {
-    for unknown in [0.0, 0.02] {
-        assert_effort(Shape { unknown, ..LARGE }, 4, 20);
-    }
+    assert_effort(LARGE, 4, 2);
+}
+
+#[test]
+fn unknown_outcomes_among_many_calls_are_decided() {
+    assert_effort(Shape { unknown: 0.02, calls: 300, ..LARGE }, 8, 100);
+    let (found, placements) = effort(&Shape { unknown: 0.02, ..LARGE }.records(1));
+    assert_eq!(found, Found::Order, "{placements} placements");
 }
 
 #[test]
 fn locks_are_decided() {
     for (shared, permits) in [(0.0, u32::MAX), (0.8, u32::MAX), (0.9, 5)] {
         for (unknown, expiring) in [(0.0, 0.0), (0.05, 0.1), (0.2, 0.3)] {
-            for (calls, overlap) in [(600, 6), (600, 40), (50_000, 10)] {
-                let shape = locks::Shape { clients: 10, calls, overlap, unknown, expiring, permits, shared };
-                assert_effort_of_locks(shape);
+            let shape =
+                locks::Shape { clients: 10, calls: 600, overlap: 6, unknown, expiring, permits, shared };
+            assert_effort_of_locks(shape, 10);
+            assert_effort_of_locks(locks::Shape { overlap: 40, ..shape }, 10);
+            if shared == 0.0 {
+                assert_effort_of_locks(locks::Shape { calls: 50_000, ..shape }, 1);
             }
         }
     }
 }
 
-fn assert_effort_of_locks(shape: locks::Shape) {
+fn assert_effort_of_locks(shape: locks::Shape, seeds: u64) {
     let model = Lock::semaphore(shape.permits);
-    for seed in 0..if shape.calls > 1000 { 1 } else { 20 } {
+    for seed in 0..seeds {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut records = shape.records(&mut random);
         let (found, placements) = searched(&model, &records.iter().collect::<Vec<_>>());
@@ -91,6 +106,6 @@ fn assert_effort_of_locks(shape: locks::Shape) {
         eprintln!("{shape:?} {placements} {wrong} {found:?}");
         assert_ne!(found, Found::GaveUp, "{shape:?}, seed {seed}: {wrong} placements, spoilt");
         let most = placements.max(wrong);
-        assert!(most <= 20 * shape.calls as u64, "{shape:?}, seed {seed}: {most} placements");
+        assert!(most <= 500 * shape.calls as u64, "{shape:?}, seed {seed}: {most} placements");
     }
 }

@@ -6,6 +6,17 @@ use super::{A, R, Record, v};
 /// What a register holds: a number and its version.
 type State = Option<(i64, String)>;
 
+/// Which calls there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mix {
+    /// All.
+    Conditional,
+    /// Those without preconditions.
+    Blind,
+    /// Reads and increments.
+    Counter,
+}
+
 /// What a history looks like.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shape {
@@ -16,8 +27,7 @@ pub(super) struct Shape {
     pub(super) overlap: u64,
     /// The share of writes that nobody knows the outcome of.
     pub(super) unknown: f64,
-    /// Whether writes have preconditions.
-    pub(super) conditions: bool,
+    pub(super) mix: Mix,
     /// Values and increments are below this; `None`: no value comes twice.
     pub(super) values: Option<i64>,
     /// One increment in this many calls.
@@ -31,7 +41,7 @@ impl Default for Shape {
             calls: 100,
             overlap: 6,
             unknown: 0.0,
-            conditions: true,
+            mix: Mix::Conditional,
             values: None,
             increments: 10,
         }
@@ -90,11 +100,13 @@ impl Shape {
             return A::Increment(random.i64(1..self.values.unwrap_or(1 << 40)));
         }
         let value = self.values.map_or((number + 1) << 48, |values| random.i64(0..values));
+        let conditions = self.mix == Mix::Conditional;
         match (random.u8(..9), known) {
+            _ if self.mix == Mix::Counter => A::Get,
             (0..4, _) => A::Get,
-            (5, Some(version)) if self.conditions => A::DeleteIf(version),
-            (4..7, Some(version)) if self.conditions => A::Replace(version, value),
-            (7, _) if self.conditions => A::Create(value),
+            (5, Some(version)) if conditions => A::DeleteIf(version),
+            (4..7, Some(version)) if conditions => A::Replace(version, value),
+            (7, _) if conditions => A::Create(value),
             (8, _) => A::Delete,
             _ => A::Put(value),
         }
