@@ -8,7 +8,7 @@ use super::{Model, search::Timed};
 pub(super) struct Facts<M: Model> {
     numbers: HashMap<M::Fact, usize>,
     needs: Vec<Option<usize>>,
-    makes: Vec<Option<usize>>,
+    makes: Vec<Vec<usize>>,
     needed: Vec<u32>,
     made: Vec<u32>,
     /// How many of those are open.
@@ -21,13 +21,13 @@ impl<M: Model> Facts<M> {
         let mut numbers = HashMap::new();
         let (mut needs, mut makes) = (Vec::new(), Vec::new());
         for call in calls {
-            let need = model.needs(&call.step).filter(|_| !model.is_open(&call.step));
+            let need = model.needs(&call.step);
             let mut number = |fact: M::Fact| {
                 let next = numbers.len();
                 *numbers.entry(fact).or_insert(next)
             };
             needs.push(need.map(&mut number));
-            makes.push(model.makes(&call.step).map(&mut number));
+            makes.push(model.makes(&call.step).into_iter().map(&mut number).collect::<Vec<_>>());
         }
         let is_open: Vec<bool> = calls.iter().map(|call| model.is_open(&call.step)).collect();
         let none = vec![0; numbers.len()];
@@ -38,19 +38,32 @@ impl<M: Model> Facts<M> {
     }
 
     pub(super) fn place(&mut self, call: usize) {
-        self.needs[call].into_iter().for_each(|fact| self.needed[fact] -= 1);
-        if let Some(fact) = self.makes[call] {
-            self.made[fact] -= 1;
-            self.open_made[fact] -= u32::from(self.is_open[call]);
+        if let Some(fact) = self.needs[call] {
+            self.needed[fact] -= u32::from(!self.is_open[call]);
+        }
+        for fact in &self.makes[call] {
+            self.made[*fact] -= 1;
+            self.open_made[*fact] -= u32::from(self.is_open[call]);
         }
     }
 
     pub(super) fn take_back(&mut self, call: usize) {
-        self.needs[call].into_iter().for_each(|fact| self.needed[fact] += 1);
-        if let Some(fact) = self.makes[call] {
-            self.made[fact] += 1;
-            self.open_made[fact] += u32::from(self.is_open[call]);
+        if let Some(fact) = self.needs[call] {
+            self.needed[fact] += u32::from(!self.is_open[call]);
         }
+        for fact in &self.makes[call] {
+            self.made[*fact] += 1;
+            self.open_made[*fact] += u32::from(self.is_open[call]);
+        }
+    }
+
+    /// Whether `call` lacks a fact in `state` that nothing makes any more.
+    pub(super) fn is_over(&self, model: &M, state: &M::State, call: usize) -> bool {
+        self.needs[call].is_some_and(|fact| self.made[fact] == 0 && !self.is_true(model, state, fact))
+    }
+
+    fn is_true(&self, model: &M, state: &M::State, number: usize) -> bool {
+        model.facts(state).into_iter().any(|fact| self.numbers.get(&fact) == Some(&number))
     }
 
     /// Whether going from `before` to `after` by `call` ends a fact for good that another call needs.
@@ -71,7 +84,6 @@ impl<M: Model> Facts<M> {
     /// Whether `call` lacks a fact in `state` that no open call left makes.
     pub(super) fn is_beyond_help(&self, model: &M, state: &M::State, call: usize) -> bool {
         let Some(number) = self.needs[call] else { return false };
-        self.open_made[number] == 0
-            && !model.facts(state).into_iter().any(|fact| self.numbers.get(&fact) == Some(&number))
+        self.open_made[number] == 0 && !self.is_true(model, state, number)
     }
 }

@@ -294,7 +294,7 @@ impl Model for Lock {
         }
     }
 
-    fn makes(&self, step: &LockStep) -> Option<u64> {
+    fn makes(&self, step: &LockStep) -> impl IntoIterator<Item = u64> {
         match step.0 {
             Step::Granted(token, ..) => Some(token),
             Step::Leader(token, false) => token,

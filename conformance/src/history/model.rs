@@ -77,8 +77,8 @@ pub trait Model {
         None
     }
 
-    /// The fact that is true once `step` was applied.
-    fn makes(&self, _step: &Self::Step) -> Option<Self::Fact> {
+    /// The facts that are true once `step` was applied and may not have been before.
+    fn makes(&self, _step: &Self::Step) -> impl IntoIterator<Item = Self::Fact> {
         None
     }
 }

@@ -93,6 +93,11 @@ impl<'a, M: Model> Opens<'a, M> {
         more
     }
 
+    /// The call of a class that began first.
+    pub(super) fn first_of(&self, class: usize) -> usize {
+        self.classes[class].members[0]
+    }
+
     /// The calls between two uses.
     pub(super) fn between(&self, before: &Used, after: &Used) -> Vec<usize> {
         if Rc::ptr_eq(before, after) {
@@ -165,6 +170,6 @@ impl<'a, M: Model> Opens<'a, M> {
     }
 
     fn step_of(&self, class: usize) -> &M::Step {
-        &self.calls[self.classes[class].members[0]].step
+        &self.calls[self.first_of(class)].step
     }
 }

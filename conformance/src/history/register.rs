@@ -50,8 +50,8 @@ pub enum Reply {
 /// A register that holds a number and its version, or nothing; it begins with nothing.
 ///
 /// What [`check`](super::check) goes by. Increments whose outcome is unknown are the costly part of such a history, since any
-/// of them together may explain a sum: up to a dozen of different amounts on one key are no trouble, and of equal
-/// amounts any number.
+/// of them together may explain a sum: a dozen of different amounts on one key are no trouble, nor is any number of
+/// equal amounts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Register;
 
@@ -76,6 +76,17 @@ pub struct Step {
     needs: Value,
     /// Whether this read may be what tells which version a state has, where that matters.
     settles: bool,
+    /// Whether it may tell the version of a state at all.
+    tells: bool,
+}
+
+/// What is true of a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RegisterFact {
+    /// The number it holds.
+    Value(i64),
+    /// The version it is known to have.
+    Version(u32),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -114,7 +125,7 @@ impl Model for Register {
     type Reply = Reply;
     type Step = Step;
     type State = State;
-    type Fact = i64;
+    type Fact = RegisterFact;
 
     fn steps(&self, calls: &[(&Action, &Reply)]) -> Vec<Step> {
         let mut steps = numbered(calls);
@@ -211,20 +222,37 @@ impl Model for Register {
         }
     }
 
-    fn facts(&self, state: &State) -> impl IntoIterator<Item = i64> {
-        state.and_then(|(value, _)| value)
+    fn facts(&self, state: &State) -> impl IntoIterator<Item = RegisterFact> {
+        let version = state.map(|(_, version)| version).filter(|version| *version != UNSEEN);
+        let value = state.and_then(|(value, _)| value);
+        value.map(RegisterFact::Value).into_iter().chain(version.map(RegisterFact::Version))
     }
 
-    fn needs(&self, step: &Step) -> Option<i64> {
-        step.needs
-    }
-
-    fn makes(&self, step: &Step) -> Option<i64> {
+    fn needs(&self, step: &Step) -> Option<RegisterFact> {
         match (step.action, step.reply) {
-            (A::Put(value) | A::Create(value) | A::Replace(_, value), R::Written(_) | R::Unknown) => value,
-            (A::Increment(_), R::Sum(sum)) => Some(sum),
-            _ => None,
+            (A::Replace(version, _) | A::DeleteIf(version), R::Written(_) | R::Deleted | R::Unknown) => {
+                Some(RegisterFact::Version(version))
+            }
+            _ => step.needs.map(RegisterFact::Value),
         }
+    }
+
+    fn makes(&self, step: &Step) -> impl IntoIterator<Item = RegisterFact> {
+        let version = match step.reply {
+            R::Written(version) => Some(version),
+            R::Found(_, version) if step.tells => Some(version),
+            _ => None,
+        };
+        made_by(step).map(RegisterFact::Value).into_iter().chain(version.map(RegisterFact::Version))
+    }
+}
+
+/// The value that is there after the call.
+fn made_by(step: &Step) -> Value {
+    match (step.action, step.reply) {
+        (A::Put(value) | A::Create(value) | A::Replace(_, value), R::Written(_) | R::Unknown) => value,
+        (A::Increment(_), R::Sum(sum)) => Some(sum),
+        _ => None,
     }
 }
 
@@ -253,7 +281,7 @@ fn numbered(calls: &[(&Action, &Reply)]) -> Vec<Step> {
             Reply::Conflict => R::Conflict,
             Reply::Unknown => R::Unknown,
         };
-        Step { action, reply, from: None, needs: None, settles: false }
+        Step { action, reply, from: None, needs: None, settles: false, tells: false }
     };
     calls.iter().map(step).collect()
 }
@@ -277,9 +305,13 @@ fn relate(steps: &mut [Step]) {
         }
     }
     let mut made: BTreeMap<i128, u32> = BTreeMap::from([(0, 0)]);
-    for value in steps.iter().filter_map(|step| Register.makes(step)) {
+    for value in steps.iter().filter_map(made_by) {
         *made.entry(value.into()).or_default() += 1;
     }
+    let written: HashSet<VersionId> = steps
+        .iter()
+        .filter_map(|step| if let R::Written(version) = step.reply { Some(version) } else { None })
+        .collect();
     let named: HashSet<VersionId> = steps.iter().filter_map(names).collect();
     for step in steps {
         let Some(asked) = asked_for(step).map(i128::from) else { continue };
@@ -291,6 +323,8 @@ fn relate(steps: &mut [Step]) {
         step.needs = (asked != 0 && !is_sum).then_some(asked as i64);
         // A version that can be there twice and that a precondition names may have to be read the second time.
         let comes_once = !is_sum && made.get(&asked).is_none_or(|times| *times <= 1);
+        step.tells =
+            matches!(step.reply, R::Found(_, version) if !(comes_once && written.contains(&version)));
         step.settles = matches!(step.reply, R::Found(_, version) if named.contains(&version)) && !comes_once;
     }
 }

@@ -182,8 +182,10 @@ impl<'a, M: Model> Search<'a, M> {
     }
 
     fn is_worth(&mut self, call: usize, after: &M::State, used: &Used) -> bool {
-        !self.facts.is_hopeless(self.model, &self.state, after, call)
-            && self.visited.is_new(self.sum ^ self.random[call], after.clone(), used)
+        let Self { model, facts, opens, visited, .. } = self;
+        let is_over = |class| facts.is_over(model, after, opens.first_of(class));
+        !facts.is_hopeless(model, &self.state, after, call)
+            && visited.is_new(self.sum ^ self.random[call], after.clone(), used, is_over)
     }
 
     /// The calls that open calls would make fit; the best last.

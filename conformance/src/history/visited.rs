@@ -16,18 +16,26 @@ impl<S: Eq + Hash> Visited<S> {
         Self(HashMap::new())
     }
 
-    /// Notes a visit; whether it is worth one.
-    pub(super) fn is_new(&mut self, placed: u128, state: S, used: &Used) -> bool {
+    /// Notes a visit; whether it is worth one. From there on no call of a class that `is_over` can have an effect, so
+    /// how many of it were used before does not matter.
+    pub(super) fn is_new(
+        &mut self,
+        placed: u128,
+        state: S,
+        used: &Used,
+        is_over: impl Fn(usize) -> bool,
+    ) -> bool {
         let least = self.0.entry((placed, state)).or_default();
-        if least.iter().any(|before| is_within(before, used)) {
+        if least.iter().any(|before| is_within(before, used, &is_over)) {
             return false;
         }
-        least.retain(|before| !is_within(used, before));
+        least.retain(|before| !is_within(used, before, |_| false));
         least.push(used.clone());
         true
     }
 }
 
-fn is_within(few: &Used, many: &Used) -> bool {
-    Rc::ptr_eq(few, many) || few.iter().zip(many.iter()).all(|(few, many)| few <= many)
+fn is_within(few: &Used, many: &Used, is_over: impl Fn(usize) -> bool) -> bool {
+    Rc::ptr_eq(few, many)
+        || few.iter().zip(many.iter()).enumerate().all(|(class, (few, many))| few <= many || is_over(class))
 }

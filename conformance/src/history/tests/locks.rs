@@ -73,7 +73,7 @@ fn readers_share_and_a_writer_is_alone() {
     let readers = [(1, SHARED, R::Granted(1), (0, 1)), (2, SHARED, R::Granted(2), (2, 3))];
     let writer = (3, ALONE, R::Granted(3), (4, 5));
     assert!(is_right(Lock::new(), &readers));
-    assert!(!is_right(Lock::new(), &[&readers[..], &[writer.clone()]].concat()));
+    assert!(!is_right(Lock::new(), &[&readers[..], std::slice::from_ref(&writer)].concat()));
     let done = [(1, A::Release(1), R::Released, (4, 9)), (2, A::Release(2), R::Unknown, (4, 9))];
     assert!(is_right(Lock::new(), &[&readers[..], &done, &[writer]].concat()));
 }
@@ -84,7 +84,7 @@ fn more_than_the_permits_are_noticed() {
     assert!(is_right(Lock::semaphore(3), &holders));
     assert!(!is_right(Lock::semaphore(2), &holders));
     let refused = (4, SHARED, R::Refused, (40, 41));
-    assert!(is_right(Lock::semaphore(3), &[&holders[..], &[refused.clone()]].concat()));
+    assert!(is_right(Lock::semaphore(3), &[&holders[..], std::slice::from_ref(&refused)].concat()));
     assert!(!is_right(Lock::semaphore(4), &[&holders[..], &[refused]].concat()));
 }
 
