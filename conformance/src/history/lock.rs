@@ -222,6 +222,8 @@ impl Model for Lock {
             Step::Refused(mode) => state.may_refuse(mode, self.permits).then(|| state.clone()),
             Step::Released(token) => state.holds(token).then(|| state.without(token)),
             Step::Held(token) => state.holds(token).then(|| state.clone()),
+            // A grant that nobody keeps may have ended.
+            Step::Lost(token) if state.unseen_alone == Some(Some(token)) => Some(state.without(token)),
             Step::Lost(token) => (!state.holds(token)).then(|| state.clone()),
             Step::Leader(Some(token), true) => state.observed(Some(token)).filter(|_| state.holds(token)),
             Step::Leader(token, _) => state.observed(token),

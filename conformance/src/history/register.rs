@@ -256,13 +256,13 @@ fn made_by(step: &Step) -> Value {
     }
 }
 
-fn numbered(calls: &[(&Action, &Reply)]) -> Vec<Step> {
-    let mut names: HashMap<String, VersionId> = HashMap::new();
-    let mut id = |version: &String| {
+fn numbered<'a>(calls: &[(&'a Action, &'a Reply)]) -> Vec<Step> {
+    let mut names: HashMap<&str, VersionId> = HashMap::new();
+    let mut id = |version: &'a str| {
         let next = names.len() as VersionId + 1;
-        *names.entry(version.clone()).or_insert(next)
+        *names.entry(version).or_insert(next)
     };
-    let step = |(action, reply): &(&Action, &Reply)| {
+    let step = |(action, reply): &(&'a Action, &'a Reply)| {
         let action = match action {
             Action::Get => A::Get,
             Action::Put(value) => A::Put(Some(*value)),

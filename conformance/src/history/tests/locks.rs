@@ -106,6 +106,18 @@ fn a_term_has_one_leader_and_observers_see_it() {
 }
 
 #[test]
+fn a_grant_that_nobody_was_told_of_may_have_ended() {
+    let calls = [
+        (1, ALONE, R::Unknown, (0, 1)),
+        (3, A::Observe, R::Leader(Some(2)), (2, 3)),
+        (1, A::Release(2), R::Lost, (4, 5)),
+        (3, A::Observe, R::Leader(Some(2)), (6, 7)),
+    ];
+    assert!(is_right(Lock::new(), &calls[..3]));
+    assert!(!is_right(Lock::new(), &calls));
+}
+
+#[test]
 fn a_recorder_of_locks_is_checked() {
     let recorder = Recorder::default();
     recorder.begin(1, "a", ALONE).end(R::Granted(7));
