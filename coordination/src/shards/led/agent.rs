@@ -150,7 +150,9 @@ impl Inner {
             let ask = Ask::GiveUp { shard, epoch, owner: me.clone() };
             // The same tenure comes back once, however often it is told.
             let key = format!("give-up-{shard}-{epoch}-{}", super::handle::parts(&me).1);
-            async move { (shard, epoch, mailbox::ask(self.store(), &key, ask, self.ttl.get()).await) }
+            async move {
+                (shard, epoch, mailbox::ask(self.store(), &key, ask, self.ttl.get(), self.ttl.poll()).await)
+            }
         });
         let mut is_told = true;
         for (shard, epoch, answer) in futures_util::future::join_all(asks).await {

@@ -252,13 +252,13 @@ impl LedShards {
     /// time-out, ask again under the same key.
     ///
     /// # Cost
-    /// One put; a read a second, or when the store tells of the answer; one delete.
+    /// One put; a read each tenth of the time to live, or when the store tells of the answer; one delete.
     ///
     /// # Errors
     /// [`Timeout`](ErrorKind::Timeout), indeterminate, when there was no answer in time; [`Invalid`](ErrorKind::Invalid) for a
     /// key that was used for another request; what the store fails with when that lasts.
     pub async fn request(&self, key: &str, ask: Ask, within: Duration) -> Result<Answer> {
-        mailbox::ask(self.inner.leases.store(), key, ask, within).await
+        mailbox::ask(self.inner.leases.store(), key, ask, within, self.inner.ttl.poll()).await
     }
 
     fn owners(map: &ShardMap) -> Owners {

@@ -105,30 +105,40 @@ impl Leader<'_> {
     /// One round: who is there, what is asked, what shall be. Returns whether somebody is awaited to die.
     async fn round(&mut self, inner: &Arc<Inner>, view: &View, map: &mut ShardMap) -> Result<bool> {
         let mut candidates = BTreeMap::new();
-        for member in view.members.iter().filter(|member| member.state != MemberState::Dead) {
+        let mut silent = BTreeSet::new();
+        for member in &view.members {
             let Some(name) = candidate(member) else { continue };
-            let taker = Candidate::new(name.clone())
-                .weight(member.metadata.weight.unwrap_or(1))
-                .draining(member.state == MemberState::Draining)
-                .avoid(member.unreliability > UNRELIABLE);
-            candidates.insert(name, taker);
+            if member.silent > member.ttl.renewal() * 2 {
+                silent.insert(name.clone());
+            }
+            if member.state != MemberState::Dead {
+                let taker = Candidate::new(name.clone())
+                    .weight(member.metadata.weight.unwrap_or(1))
+                    .draining(member.state == MemberState::Draining)
+                    .avoid(member.unreliability > UNRELIABLE);
+                candidates.insert(name, taker);
+            }
         }
-        // Whoever is in the map and not among them keeps what it has until its session is over.
+        // Whoever is in the map and silent, or not there at all, keeps what it has until its session is over. It is watched
+        // from the first missed beat, so that no time is lost when it turns out dead.
         let mut dead = Vec::new();
         let mut waits_for_death = false;
-        for name in named(map).into_iter().filter(|name| !candidates.contains_key(name)).collect::<Vec<_>>() {
+        for name in named(map) {
+            if candidates.contains_key(&name) && !silent.contains(&name) {
+                continue;
+            }
             match session::fence(&inner.leases, parts(name.as_str()).1).await {
-                Ok(Some(fenced)) => dead.push(fenced),
-                Ok(None) => {
-                    waits_for_death = true;
-                    candidates.insert(name.clone(), Candidate::new(name).draining(true));
+                Ok(Some(fenced)) => {
+                    candidates.remove(&name);
+                    dead.push(fenced);
+                    continue;
                 }
-                Err(error) if is_transient(&error) => {
-                    waits_for_death = true;
-                    candidates.insert(name.clone(), Candidate::new(name).draining(true));
-                }
+                Ok(None) => {}
+                Err(error) if is_transient(&error) => {}
                 Err(error) => return Err(error),
             }
+            waits_for_death = true;
+            candidates.entry(name.clone()).or_insert_with(|| Candidate::new(name).draining(true));
         }
         let mut next = map.clone();
         let mut answers = Vec::new();

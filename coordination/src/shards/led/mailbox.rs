@@ -78,11 +78,17 @@ fn register(store: &Store, id: &str) -> Result<Register<Request>> {
     Ok(Register::new(store.clone(), Key::new(format!("{PREFIX}/{id}"))?))
 }
 
-/// Asks, and waits for the answer. The same `id` asks the same thing once, however often it is called.
+/// Asks, and waits for the answer, looking for it each `poll` where the store cannot tell. The same `id` asks the same thing once, however often it is called.
 ///
 /// # Errors
 /// `Timeout`, indeterminate, when there was no answer in time: the request stays, and may be answered yet.
-pub(super) async fn ask(store: &Store, id: &str, ask: Ask, within: Duration) -> Result<Answer> {
+pub(super) async fn ask(
+    store: &Store,
+    id: &str,
+    ask: Ask,
+    within: Duration,
+    poll: Duration,
+) -> Result<Answer> {
     let register = register(store, id)?;
     let mut wake = TimedWake::of_key(store, register.key(), Wait::For(within));
     loop {
@@ -101,7 +107,7 @@ pub(super) async fn ask(store: &Store, id: &str, ask: Ask, within: Duration) -> 
             let _ = store.delete(register.key()).await;
             return Ok(answer);
         }
-        if !wake.pause(Duration::from_secs(1)).await {
+        if !wake.pause(poll).await {
             let message =
                 format!("the leader did not answer within {within:?}; ask again under the same key");
             return Err(register.told(Error::new(ErrorKind::Timeout, message)).indeterminate());
