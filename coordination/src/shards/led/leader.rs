@@ -64,6 +64,7 @@ async fn lead(inner: &Weak<Inner>, leadership: &Leadership) -> Result<()> {
         term: leadership,
         mailbox: Mailbox::new(store.clone()),
         topology: None,
+        looks_closely_until: store.environment().clock.monotonic() + ttl.patience() * 2,
     };
     let mut map = leader.begin(strong.count).await?;
     strong.take_role(Role::Leader).await;
@@ -89,6 +90,8 @@ struct Leader<'a> {
     term: &'a Leadership,
     mailbox: Mailbox,
     topology: Option<Topology>,
+    /// Until then everybody is watched: nobody was heard of in this term yet.
+    looks_closely_until: Duration,
 }
 
 impl Leader<'_> {
@@ -123,8 +126,10 @@ impl Leader<'_> {
         // from the first missed beat, so that no time is lost when it turns out dead.
         let mut dead = Vec::new();
         let mut waits_for_death = false;
+        let closely = inner.store().environment().clock.monotonic() < self.looks_closely_until;
         for name in named(map) {
-            if candidates.contains_key(&name) && !silent.contains(&name) {
+            let present = inner.present.lock().me == name;
+            if present || candidates.contains_key(&name) && !silent.contains(&name) && !closely {
                 continue;
             }
             match session::fence(&inner.leases, parts(name.as_str()).1).await {
@@ -137,7 +142,7 @@ impl Leader<'_> {
                 Err(error) if is_transient(&error) => {}
                 Err(error) => return Err(error),
             }
-            waits_for_death = true;
+            waits_for_death |= silent.contains(&name) || !candidates.contains_key(&name);
             candidates.entry(name.clone()).or_insert_with(|| Candidate::new(name).draining(true));
         }
         let mut next = map.clone();
