@@ -1,6 +1,6 @@
 //! Elections: one leader a term, what it says, and what it may still do when its term is over.
 
-use leasehold_coordination::{Elections, Guarded, LeaderView, LeaseState, Lost, Node, Wait};
+use leasehold_coordination::{Elections, Guarded, LeaseState, Lost, Node, Wait, election::LeaderView};
 use leasehold_core::{ErrorKind, Store};
 use leasehold_memory::Memory;
 

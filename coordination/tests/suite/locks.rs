@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, StreamExt};
-use leasehold_coordination::{Deadlock, Guarded, Lock, LockRequest, Locks, Lost, Node, Ttl, Wait};
+use leasehold_coordination::{Deadlock, Guarded, Lock, Locks, Lost, Node, Ttl, Wait, locks::LockRequest};
 use leasehold_core::{ErrorKind, Store};
 use leasehold_fs::Fs;
 use leasehold_layers::Faults;
