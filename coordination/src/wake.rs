@@ -5,7 +5,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use leasehold_core::{Changes, Key, Prefix, Result, Scope, Store};
 
-use crate::Wait;
+use crate::{Wait, call::read_within};
+
+/// How long the store may take to say whether it tells of changes.
+const ASK_WITHIN: Duration = Duration::from_secs(1);
 
 /// A wait for changes of one key or of many, with an end.
 pub(crate) struct Wake {
@@ -67,7 +70,9 @@ impl Wake {
         }
         if matches!(self.watch, Watch::NotAsked) {
             // Without a watch, for whatever reason, there is the clock.
-            let watch = self.store.adapter().changes(&self.scope).await.ok().flatten();
+            let clock = &*self.store.environment().clock;
+            let asked = read_within(clock, ASK_WITHIN, self.store.adapter().changes(&self.scope));
+            let watch = asked.await.ok().flatten();
             let is_told = watch.is_some();
             self.watch = watch.map_or(Watch::None, Watch::Some);
             if is_told {
