@@ -38,6 +38,8 @@ mod register;
 mod sequences;
 mod settle;
 pub mod shards;
+#[cfg(test)]
+mod simulation;
 mod token;
 mod ttl;
 mod wake;
