@@ -115,5 +115,5 @@ fn elections_have_one_leader_a_term_and_go_on() {
 #[test]
 fn elections_fence_the_deposed_whatever_the_clocks_do() {
     let seen = Play { drift: 0.7, ..PLAY }.seeds(50_000, 150);
-    seen.must_have(&["led", "proclaimed", "observed", "takeovers", "overlaps"]);
+    seen.must_have(&["led", "proclaimed", "observed", "takeovers", "crashes"]);
 }

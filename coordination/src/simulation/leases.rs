@@ -111,7 +111,7 @@ const PLAY: Play = Play { script, finale, drift: 0.01 };
 
 #[test]
 fn leases_exclude_fence_and_go_on() {
-    let seen = PLAY.seeds(0, 200);
+    let seen = PLAY.seeds(0, 500);
     seen.must_have(&[
         "held",
         "takeovers",

@@ -176,7 +176,7 @@ impl World {
             (17..20, true) => Fate::Twice { again: self.below(5_000_000) },
             (20..22, true) => Fate::Repeated,
             (22..25, _) => Fate::Answered { there: self.below(700_000), back },
-            (25..30, _) => Fate::Answered { there, back: self.below(700_000) },
+            (25..35, _) => Fate::Answered { there, back: self.below(700_000) },
             _ => Fate::Answered { there, back },
         }
     }

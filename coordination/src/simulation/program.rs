@@ -66,6 +66,15 @@ impl Program {
         node
     }
 
+    /// Whether a record names this start of the program.
+    pub(super) fn is_named_by(&self, record: &str) -> bool {
+        let stage = self.world.stage();
+        stage
+            .incarnations
+            .iter()
+            .any(|(incarnation, place)| *place == self.place && record.contains(incarnation))
+    }
+
     /// Whether a record names somebody who crashed.
     pub(super) fn names_crashed(&self, record: &str) -> bool {
         let incarnations = self.world.stage().incarnations.clone();
@@ -238,6 +247,7 @@ impl World {
         let machine = 1 + self.below(MACHINES as u64) as usize;
         let lasts = match self.below(4) {
             0 => self.below(6_000_000),
+            1 => 1_000_000 + self.below(1_000_000),
             _ => self.below(1_500_000),
         };
         match self.below(10) {
