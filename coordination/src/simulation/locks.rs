@@ -40,10 +40,11 @@ async fn left_nothing(program: &Program) {
     let world = &program.world;
     world.sleep(12_000_000).await;
     let sessions = world.network().stored("_locks/.sessions/");
-    // What it holds and did not put to rest.
-    let own = sessions.iter().filter(|(_, record)| {
+    // What it holds and did not put to rest, nor is back from the dead.
+    let risen = world.audit().risen.clone();
+    let own = sessions.iter().filter(|(key, record)| {
         let text = String::from_utf8_lossy(record);
-        text.contains("\"state\":\"held\"") && program.is_named_by(&text)
+        !risen.contains(key) && text.contains("\"state\":\"held\"") && program.is_named_by(&text)
     });
     let own: Vec<_> = own.filter_map(|(key, _)| key.rsplit('/').next()).collect();
     for (key, record) in world.network().stored("_locks/") {
