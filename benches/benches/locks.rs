@@ -26,9 +26,9 @@ fn main() {
     let place = std::env::var("PLACE").unwrap_or_else(|_| ".".to_owned());
     let root = tempfile::Builder::new().prefix("leasehold-bench-").tempdir_in(place).unwrap();
     let etcd = Etcd::start(&root.path().join("etcd")).unwrap();
-    let clients = etcd.as_ref().map(|etcd| {
-        runtime.block_on(async { join_all((0..WAITERS).map(|_| etcd.client())).await })
-    });
+    let clients = etcd
+        .as_ref()
+        .map(|etcd| runtime.block_on(async { join_all((0..WAITERS).map(|_| etcd.client())).await }));
     let clients: Option<Vec<Client>> =
         clients.map(|clients| clients.into_iter().collect::<Result<_, _>>().unwrap());
     if clients.is_none() {

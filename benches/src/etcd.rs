@@ -139,7 +139,12 @@ impl Client {
             let put = Put { key: key.into(), value: (value + 1).to_string().into_bytes() };
             let txn = Txn {
                 // EQUAL and MOD; the revision of a key that is absent is 0.
-                compare: vec![Compare { result: 0, target: 2, key: key.into(), mod_revision: Some(revision) }],
+                compare: vec![Compare {
+                    result: 0,
+                    target: 2,
+                    key: key.into(),
+                    mod_revision: Some(revision),
+                }],
                 success: vec![Operation { put: Some(put) }],
             };
             let ended: Ended = self.call("/etcdserverpb.KV/Txn", txn).await?;

@@ -39,6 +39,8 @@ mod register;
 mod sequences;
 mod settle;
 pub mod shards;
+#[cfg(test)]
+mod simulation;
 mod token;
 mod ttl;
 mod watch;

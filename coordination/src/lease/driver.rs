@@ -5,7 +5,7 @@ use leasehold_core::{
 };
 
 use super::{
-    machine::{Command, Event, Tick},
+    machine::{CALL_WITHIN, Command, Event, Tick},
     record::{RECORD_BYTES_MAX, Record},
 };
 use crate::{
@@ -67,7 +67,8 @@ impl Driver {
 
     /// The record as it is now.
     pub(crate) async fn record(&self) -> Result<Option<Record>> {
-        match self.read(GetOptions::default()).await.map_err(|error| self.told(error))? {
+        let read = read_within(self.clock(), CALL_WITHIN, self.read(GetOptions::default()));
+        match read.await.map_err(|error| self.told(error))? {
             Event::Found(record, _) => Ok(Some(*record)),
             _ => Ok(None),
         }

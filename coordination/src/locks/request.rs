@@ -1,6 +1,6 @@
 //! Asking for a lock: the options, and the wait.
 
-use std::{collections::HashMap, future::IntoFuture, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::IntoFuture, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use leasehold_core::{Error, Result};
@@ -210,7 +210,7 @@ struct Campaign {
     /// Whether the claim may be in the record, or may still get there.
     in_doubt: bool,
     /// Sessions that are over, until what they held is free.
-    dead: HashMap<String, Dead>,
+    dead: BTreeMap<String, Dead>,
     /// Our own sessions that ended while this waited.
     spent: Vec<String>,
     /// Whether our locks say what we wait for.
@@ -245,7 +245,7 @@ impl Campaign {
             session,
             claim,
             in_doubt: false,
-            dead: HashMap::new(),
+            dead: BTreeMap::new(),
             spent: Vec::new(),
             noted: false,
             look_at: now + DETECT_AFTER,
@@ -260,7 +260,7 @@ impl Campaign {
         loop {
             self.renew_session().await?;
             let (standing, state) = self.claim().await?;
-            self.bury_dead().await;
+            self.bury_dead();
             if let Some(token) = standing.token() {
                 if self.session.validity().over().is_some() {
                     // It took so long to learn of it that it is over.
@@ -335,7 +335,7 @@ impl Campaign {
             if *session == self.session.id || self.dead.contains_key(session) {
                 continue;
             }
-            match session::fence(&self.inner.leases, session).await {
+            match session::fence(&self.inner.leases, session, self.inner.ttl).await {
                 Ok(Some(dead)) => drop(self.dead.insert(session.clone(), dead)),
                 Ok(None) => {}
                 Err(error) if is_transient(&error) => {}
@@ -345,10 +345,10 @@ impl Campaign {
         Ok(!self.dead.is_empty())
     }
 
-    /// What the dead held is free; their sessions can go. What cannot be removed now does no harm.
-    async fn bury_dead(&mut self) {
-        for (_, dead) in self.dead.drain() {
-            let _ = dead.bury(self.inner.leases.store()).await;
+    /// What the dead held is free; their sessions can go.
+    fn bury_dead(&mut self) {
+        for dead in std::mem::take(&mut self.dead).into_values() {
+            dead.bury(&self.inner.leases);
         }
     }
 
@@ -435,11 +435,7 @@ impl Campaign {
 }
 
 /// Writes into the records of locks that are held what their owner waits for.
-async fn note(
-    inner: &Inner,
-    holds: &std::collections::BTreeMap<String, String>,
-    lock: Option<&str>,
-) -> Result<()> {
+async fn note(inner: &Inner, holds: &BTreeMap<String, String>, lock: Option<&str>) -> Result<()> {
     for (claim, name) in holds {
         let noted = |state: &mut LockState| {
             let before = state.clone();
@@ -453,11 +449,11 @@ async fn note(
 
 impl Drop for Campaign {
     fn drop(&mut self) {
-        let dead = std::mem::take(&mut self.dead);
+        self.bury_dead();
         let (inner, noted) = (self.inner.clone(), self.noted);
         let holds = if noted { self.owner.held.lock().clone() } else { Default::default() };
         let (in_doubt, register, id) = (self.in_doubt, self.register.clone(), self.claim.id.clone());
-        if !in_doubt && !noted && dead.is_empty() {
+        if !in_doubt && !noted {
             return;
         }
         let leases = self.inner.leases.clone();
@@ -476,9 +472,6 @@ impl Drop for Campaign {
                 }
             }
             let _ = note(&inner, &holds, None).await;
-            for (_, dead) in dead {
-                let _ = dead.bury(inner.leases.store()).await;
-            }
         }));
     }
 }

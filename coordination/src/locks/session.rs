@@ -1,11 +1,18 @@
 //! Sessions: what keeps the claims of a process alive, one lease for all of them, and how a dead one is put to rest.
 
-use std::sync::Arc;
+use std::{future::IntoFuture, sync::Arc, time::Duration};
 
 use leasehold_core::{Result, Store};
 use parking_lot::Mutex;
 
-use crate::{Lease, Leases, Ttl, Wait, lease::validity::Validity};
+use crate::{
+    Lease, Leases, Ttl, Wait,
+    call::{patiently, write_within},
+    lease::validity::Validity,
+};
+
+/// How long one call to the store may take.
+const CALL_WITHIN: Duration = Duration::from_secs(5);
 
 /// Before the names of sessions, among those of leases.
 const SESSIONS: &str = ".sessions";
@@ -48,9 +55,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.lock().take() {
-            let store = self.leases.store().clone();
-            // Without a thread to do it on, the time to live frees what it kept.
-            let _ = self.leases.in_background(Box::pin(async move { drop(bury(lease, store).await) }));
+            bury_in_background(lease, &self.leases);
         }
     }
 }
@@ -62,16 +67,19 @@ pub(crate) struct Dead(Lease);
 ///
 /// To be asked again and again: it is over when its record did not change for its whole time to live, counted
 /// from the first time that this process asked. Costs one read without content, and one put for the last time.
-pub(crate) async fn fence(leases: &Leases, id: &str) -> Result<Option<Dead>> {
+///
+/// `ttl` is how long others have to wait when this process is gone before it is done with it.
+pub(crate) async fn fence(leases: &Leases, id: &str, ttl: Ttl) -> Result<Option<Dead>> {
     // Whoever can take the lease has ended the session: no renewal can succeed any more.
-    let taken = leases.acquire_internal(name(id)).ttl(Ttl::default()).wait(Wait::Try).await?;
+    let taken = leases.acquire_internal(name(id)).ttl(ttl).wait(Wait::Try).await?;
     Ok(taken.map(Dead))
 }
 
 impl Dead {
-    /// Removes what is left of it. Nothing refers to it any more, or will find it absent, which says the same.
-    pub(crate) async fn bury(self, store: &Store) -> Result<()> {
-        bury(self.0, store.clone()).await
+    /// Removes what is left of it, while nobody waits for that. Nothing refers to it any more, or will find it absent,
+    /// which says the same.
+    pub(crate) fn bury(self, leases: &Leases) {
+        bury_in_background(self.0, leases);
     }
 }
 
@@ -79,8 +87,16 @@ impl Dead {
 async fn bury(lease: Lease, store: Store) -> Result<()> {
     let key = format!("{}/{}", crate::lease::PREFIX, lease.name());
     let released = lease.release().await;
-    store.delete(&key).await?;
+    let clock = &*store.environment().clock;
+    let delete = || write_within(clock, CALL_WITHIN, store.delete(&key).into_future());
+    patiently(store.environment(), delete).await?;
     released
+}
+
+fn bury_in_background(lease: Lease, leases: &Leases) {
+    let store = leases.store().clone();
+    // Without a thread to do it on, the time to live frees what it kept.
+    let _ = leases.in_background(Box::pin(async move { drop(bury(lease, store).await) }));
 }
 
 fn name(id: &str) -> String {

@@ -70,7 +70,7 @@ pub(crate) enum Command<T> {
 }
 
 /// How long a call may take.
-const CALL_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const CALL_WITHIN: Duration = Duration::from_secs(5);
 
 /// The wait after `failures` failures in a row: 10 ms doubling up to `longest`.
 fn backoff(tick: &Tick, failures: u32, longest: Duration) -> Duration {

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Guarded, Leadership, NodeName, Wait,
     call::is_transient,
-    locks::session::{self, Dead},
+    locks::session,
     members::{MemberState, Role, View},
     watch::TimedWake,
 };
@@ -132,7 +132,7 @@ impl Leader<'_> {
             if present || candidates.contains_key(&name) && !silent.contains(&name) && !closely {
                 continue;
             }
-            match session::fence(&inner.leases, parts(name.as_str()).1).await {
+            match session::fence(&inner.leases, parts(name.as_str()).1, inner.ttl).await {
                 Ok(Some(fenced)) => {
                     candidates.remove(&name);
                     dead.push(fenced);
@@ -169,7 +169,7 @@ impl Leader<'_> {
             self.mailbox.answer(&id, answer).await?;
         }
         for dead in dead {
-            bury(dead, inner).await;
+            dead.bury(&inner.leases);
         }
         self.tell_topology(inner, &takers).await?;
         Ok(waits_for_death)
@@ -216,11 +216,6 @@ fn named(map: &ShardMap) -> BTreeSet<NodeName> {
         .flat_map(|shard| shard.owner().into_iter().chain(shard.moving_to()))
         .cloned()
         .collect()
-}
-
-/// What is left of a session whose shards have other owners. What cannot be removed now does no harm.
-async fn bury(dead: Dead, inner: &Arc<Inner>) {
-    let _ = dead.bury(inner.store()).await;
 }
 
 impl Inner {
