@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use leasehold_core::{Error, Result};
 
 use super::{
-    deadlock::{self, LOCKS_MAX, Snapshot},
+    deadlock::{self, Deadlock, LOCKS_MAX, Snapshot},
     handle::{Inner, Locks},
     held::{Held, Lock},
     owner::Owner,
@@ -214,8 +214,11 @@ struct Campaign {
     dead: HashMap<String, Dead>,
     /// Our own sessions that ended while this waited.
     spent: Vec<String>,
-    /// Whether our locks say what we wait for.
+    /// Whether our locks may say what we wait for.
     noted: bool,
+    /// Whether all of them do.
+    note_stands: bool,
+    look_for_dead_at: Duration,
     look_at: Duration,
 }
 
@@ -249,6 +252,8 @@ impl Campaign {
             dead: HashMap::new(),
             spent: Vec::new(),
             noted: false,
+            note_stands: false,
+            look_for_dead_at: now,
             look_at: now + DETECT_AFTER,
         })
     }
@@ -260,7 +265,19 @@ impl Campaign {
     async fn run(&mut self) -> Result<Option<Lock>> {
         loop {
             self.renew_session().await?;
-            let (standing, state) = self.claim().await?;
+            let (standing, state) = match self.claim().await {
+                // So many want it that the write did not get through. What is in doubt is settled by the next look.
+                Err(error) if error.is_conflict() => match self.wait {
+                    Wait::Try if !self.in_doubt => return Ok(None),
+                    Wait::Try => return Err(error),
+                    _ if self.wake.is_over() => return self.give_up().await,
+                    _ => {
+                        self.wake.pause(self.inner.ttl.poll()).await;
+                        continue;
+                    }
+                },
+                claimed => claimed?,
+            };
             self.bury_dead().await;
             if let Some(token) = standing.token() {
                 if self.session.validity().over().is_some() {
@@ -272,14 +289,25 @@ impl Campaign {
             if self.wake.is_over() && self.wait != Wait::Try {
                 return self.give_up().await;
             }
-            if self.look_for_dead(&state).await? {
+            // Not at every change that the store tells of: many who wait for a lock that changes hands would do little else.
+            let looks = self.now() >= self.look_for_dead_at;
+            if looks {
+                self.look_for_dead_at = self.now() + self.inner.ttl.poll() / 2;
+            }
+            if looks && self.look_for_dead(&state).await? {
                 continue;
             }
             if self.wait == Wait::Try {
                 return Ok(None);
             }
             if self.now() >= self.look_at {
-                self.look_for_deadlock().await?;
+                match self.look_for_deadlock().await {
+                    // Others kept changing what was to be noted: later, then.
+                    Err(error) if error.is_conflict() && Deadlock::of(&error).is_none() => {
+                        self.note_stands = false
+                    }
+                    looked => looked?,
+                }
                 self.look_at = self.now() + DETECT_AFTER;
             }
             self.wake.pause(self.inner.ttl.poll()).await;
@@ -391,7 +419,8 @@ impl Campaign {
         if self.owner.holds_nothing() {
             return Ok(());
         }
-        if !std::mem::replace(&mut self.noted, true) {
+        self.noted = true;
+        if !std::mem::replace(&mut self.note_stands, true) {
             note(&self.inner, &self.owner, Note::Waits(&self.name)).await?;
         } else if !self.owner.inherited.is_empty() {
             // Somebody else who was started under the same locks may have taken our note for its own.
