@@ -8,7 +8,10 @@ use std::{hint::black_box, path::Path};
 
 use leasehold::{
     Store,
-    coordination::{Candidate, Leases, Node, NodeName, PlanOptions, ShardId, ShardMap, Token, Wait, plan},
+    coordination::{
+        Leases, Node, NodeName, Token, Wait,
+        shards::{Candidate, PlanOptions, ShardId, ShardMap, plan},
+    },
     fs::Fs,
     layers::{Meter, Verb},
     memory::Memory,

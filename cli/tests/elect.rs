@@ -1,7 +1,5 @@
 //! `leasehold elect` and `leasehold leader`, through the real binary and real signals.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 mod support;
 
 use std::process::Stdio;

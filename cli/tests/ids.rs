@@ -1,7 +1,5 @@
 //! `leasehold id-range`, through the real binary.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 mod support;
 
 use support::{Place, Running};

@@ -236,10 +236,10 @@ fn two_hundred_processes_count_exactly() {
     let counter = place.path().with_extension("count");
     fs::write(&counter, "0").unwrap();
     let script = format!("read n <'{0}'; echo $((n + 1)) >'{0}'", counter.display());
-    let start = |number: usize| {
+    let start = |number: u32| {
         // So many on so few processors need time to renew.
         let mut arguments = vec!["lock", "hot", "--ttl", "1m"];
-        arguments.extend((number % 2 == 0).then_some("--fair"));
+        arguments.extend(number.is_multiple_of(2).then_some("--fair"));
         arguments.extend(["--", "sh", "-c", &script]);
         Running::start(place.command(arguments))
     };
