@@ -12,9 +12,9 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const UNKNOWN: u8 = 3;
 /// The store, or this machine, failed or refused.
 pub(crate) const FAILED: u8 = 4;
-/// A lease was lost while a command ran under it (`EX_SOFTWARE`).
+/// What a command ran under was lost, or a node was taken out (`EX_SOFTWARE`).
 pub(crate) const LOST: u8 = 70;
-/// A lease could not be acquired (`EX_TEMPFAIL`).
+/// What a command was to run under could not be had (`EX_TEMPFAIL`).
 pub(crate) const NOT_ACQUIRED: u8 = 75;
 /// A command was found but cannot be run.
 pub(crate) const NOT_RUNNABLE: u8 = 126;
@@ -25,15 +25,15 @@ pub(crate) const NOT_FOUND: u8 = 127;
 pub(crate) const HELP: &str = "\
 Exit codes:
   0        done
-  1        the answer is no: lost race, no such key, or a demo that did not hold
+  1        the answer is no: lost race or deadlock, no such key, lock, leader or node, or a demo that did not hold
   2        the call is wrong: usage, unsound key, value that cannot be taken
   3        outcome unknown: the write may have been applied; read before deciding again
   4        the store or the machine failed: denied, full, unreachable, corrupt
-  70       lock: the lease was lost while the command ran
-  75       lock: the lease could not be acquired in time
-  126,127  lock: the command cannot be run, or was not found
+  70       lock, semaphore, elect: what was held was lost while the command ran; cluster join: taken out
+  75       lock, semaphore, elect: not to be had in time
+  126,127  lock, semaphore, elect: the command cannot be run, or was not found
   128+N    ended by signal N
-  lock otherwise exits with the code of its command.";
+  lock, semaphore and elect otherwise exit with the code of their command.";
 
 /// The end of a command that did not succeed.
 #[derive(Debug)]

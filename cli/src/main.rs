@@ -1,15 +1,22 @@
-//! The `leasehold` command: a store and its locks from the shell.
+//! The `leasehold` command: a store, and what coordinates on it, from the shell.
 
+mod cluster;
 mod data;
 mod demo;
+mod election;
 mod failure;
+mod hold;
+mod ids;
 mod input;
 mod lock;
 mod output;
+mod panel;
 mod parent;
 mod serve;
+mod shared;
 mod signals;
 mod stack;
+mod table;
 
 use std::process::ExitCode;
 
@@ -37,8 +44,20 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Data(data::Command),
-    /// Run a command while holding a lease
-    Lock(lock::Arguments),
+    /// Run a command while holding a lock, or several
+    Lock(lock::LockArguments),
+    /// Run a command while holding one of N permits
+    Semaphore(lock::SemaphoreArguments),
+    /// Show who holds which locks, and who waits in line
+    Locks(lock::ShowArguments),
+    /// Run a command while leading: on one of many nodes, and on another when that one fails
+    Elect(election::ElectArguments),
+    /// Show who leads
+    Leader(election::LeaderArguments),
+    /// Take ids in ranges, divide them, give them back: no id is given out twice
+    IdRange(ids::Arguments),
+    /// Show and change who takes part: nodes, leaders, locks
+    Cluster(cluster::Arguments),
     /// Print the store's layers, what is guaranteed at the top, and which layer weakens what
     Stack(stack::Arguments),
     /// Serve the store to clients of another protocol
@@ -48,16 +67,16 @@ enum Command {
     #[command(name = "demo-node", hide = true)]
     DemoNode(demo::NodeArguments),
     #[command(name = "lock-starter", hide = true)]
-    LockStarter(lock::StarterArguments),
+    LockStarter(hold::StarterArguments),
     #[command(name = "lock-warden", hide = true)]
-    LockWarden(lock::WardenArguments),
+    LockWarden(hold::WardenArguments),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if let Command::LockStarter(arguments) = cli.command {
         // Becomes another program, so it had better not have a runtime.
-        return end(lock::run_starter(arguments));
+        return end(hold::run_starter(arguments));
     }
     // One thread on purpose: children are spawned by the main thread, whose end is the process's end, so that
     // their parent-death signal means what it says.
@@ -92,13 +111,19 @@ async fn run(cli: Cli) -> Result<u8, Failure> {
             let flushed = store.flush().await;
             done.and(flushed.map_err(Failure::from)).map(|()| 0)
         }
-        Command::Lock(arguments) => lock::run(arguments, named(url)?).await,
+        Command::Lock(arguments) => lock::lock(arguments, named(url)?).await,
+        Command::Semaphore(arguments) => lock::semaphore(arguments, named(url)?).await,
+        Command::Locks(arguments) => lock::show(arguments, named(url)?).await,
+        Command::Elect(arguments) => election::elect(arguments, named(url)?).await,
+        Command::Leader(arguments) => election::leader(arguments, named(url)?).await,
+        Command::IdRange(arguments) => ids::run(arguments, named(url)?).await,
+        Command::Cluster(arguments) => cluster::run(arguments, named(url)?).await,
         Command::Stack(arguments) => stack::run(arguments, named(url)?).await.map(|()| 0),
         Command::Serve(arguments) => serve::run(arguments, named(url)?).await,
         Command::Demo(arguments) => demo::run(arguments, url).await,
         Command::DemoNode(arguments) => demo::run_node(arguments, open(url).await?).await,
-        Command::LockStarter(arguments) => lock::run_starter(arguments),
-        Command::LockWarden(arguments) => lock::run_warden(arguments).await,
+        Command::LockStarter(arguments) => hold::run_starter(arguments),
+        Command::LockWarden(arguments) => hold::run_warden(arguments).await,
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, UNKNOWN};
 
 /// Writes bytes to stdout as they are. `Ok(false)` when nobody reads any more.
 pub(crate) fn write(bytes: &[u8]) -> Result<bool, Failure> {
@@ -31,9 +31,26 @@ pub(crate) fn json(value: &impl Serialize) -> Result<bool, Failure> {
     line(&text)
 }
 
+/// What a write comes to whose answer was printed: it is applied by then, so if that failed, the script had better look
+/// than write again.
+pub(crate) fn answer(printed: Result<bool, Failure>) -> Result<(), Failure> {
+    printed.map(drop).map_err(|failure| {
+        Failure::new(UNKNOWN, format!("the write was applied, but the answer was lost: {}", failure.message))
+    })
+}
+
 /// Whether stderr takes colours.
 pub(crate) fn colours() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    takes_colours(&io::stderr())
+}
+
+/// Whether stdout takes colours.
+pub(crate) fn stdout_colours() -> bool {
+    takes_colours(&io::stdout())
+}
+
+fn takes_colours(to: &impl IsTerminal) -> bool {
+    to.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// Says on stderr why a command did not succeed. A closed stderr is ignored: there is nobody left to tell.

@@ -1,4 +1,4 @@
-//! The signals that `lock` passes on, and `demo` ends its children for, instead of dying of them.
+//! The signals that `lock` and its kin pass on, and `demo` ends its children for, instead of dying of them.
 
 use futures_util::future;
 use rustix::process::Signal;

@@ -83,7 +83,7 @@ fn signals_reach_the_command() {
 }
 
 #[test]
-fn a_lock_that_is_held_is_not_acquired() {
+fn a_lock_that_is_held_is_not_acquired_and_nobody_who_asked_is_left() {
     let place = Place::new();
     let holder = holder(&place, &["--node", "the-holder"]);
     place.run(lock(&["--try"], "echo ran")).refused(75, "held by \"the-holder\"");
@@ -91,6 +91,7 @@ fn a_lock_that_is_held_is_not_acquired() {
     place.run(lock(&["--try", "--node", "the-holder"], "echo ran")).refused(75, "held by");
     holder.close().expect(0);
     place.run(lock(&["--try"], "echo ran")).expect(0);
+    assert_eq!(place.run(["ls", "_locks/.sessions/"]).expect(0).stdout, "");
 }
 
 #[test]
@@ -115,6 +116,7 @@ fn a_waiter_can_be_interrupted() {
     let end = waiter.end().expect(130);
     assert_eq!((end.stdout.as_str(), end.stderr.as_str()), ("", ""));
     first.close().expect(0);
+    assert_eq!(place.run(["ls", "_locks/.sessions/"]).expect(0).stdout, "");
 }
 
 /// Looks until the process has a handler for SIGINT.
@@ -188,17 +190,18 @@ fn stick(place: &Place) -> Vec<File> {
 fn a_lease_taken_by_another_ends_the_command_at_once() {
     let place = Place::new();
     place.run(lock(&[], "true")).expect(0);
-    let released = place.run(["get", "_locks/nightly"]).expect(0).stdout;
     let script = "trap '' TERM; echo $$; while :; do sleep 0.02; done";
     let running = Running::start(place.command(lock(&["--ttl", "300ms"], script)));
     let id = running.line().parse().unwrap();
-    // A record with a larger token, as a newer holder would have written it.
-    let newer = released.replacen("\"token\":1", "\"token\":9", 1);
-    assert_ne!(newer, released);
-    place.run(["put", "_locks/nightly", &newer, "--force"]).expect(0);
+    // The record of its session with a larger token, as one who put it out would have written it.
+    let session = place.run(["ls", "_locks/.sessions/"]).expect(0).stdout;
+    let held = place.run(["get", session.trim()]).expect(0).stdout;
+    let newer = held.replacen("\"token\":1", "\"token\":9", 1);
+    assert_ne!(newer, held);
+    place.run(["put", session.trim(), &newer, "--force"]).expect(0);
     running.end().refused(70, "was lost");
     assert!(!is_running(id));
-    assert_eq!(place.run(lock(&[], "echo $LEASEHOLD_TOKEN")).expect(0).stdout, "10\n");
+    assert_eq!(place.run(lock(&[], "echo $LEASEHOLD_TOKEN")).expect(0).stdout, "3\n");
 }
 
 #[test]
@@ -211,13 +214,17 @@ fn a_killed_holder_takes_its_command_with_it() {
     assert!(running.until_silent().is_empty());
 }
 
+/// What an older version left of a lock that nobody holds.
+const LEASE: &str = r#"{"format":1,"token":7,"state":"released","holder":{"node":"n","incarnation":"0123456789abcdef"},"sequence":9,"ttl_ms":10000,"op_id":"0","recent":[]}"#;
+
 #[test]
 fn a_record_that_is_none_is_left_alone() {
     let place = Place::new();
     for (record, code, words) in [
-        ("garbage", 4, "not a lease record"),
-        ("", 4, "not a lease record"),
+        ("garbage", 4, "not the record of a lock"),
+        ("", 4, "not the record of a lock"),
         (r#"{"format":99,"anything":true}"#, 2, "upgrade"),
+        (LEASE, 2, "this is the name of a \"lease\""),
     ] {
         place.run(["put", "_locks/nightly", record, "--force"]).expect(0);
         place.run(lock(&["--try"], "echo ran")).refused(code, words);
@@ -238,6 +245,14 @@ fn absurd_calls_are_refused_before_anything_runs() {
         &["lock", "", "--", "true"],
         &["lock", "../x", "--", "true"],
         &["lock", "nightly", "--node", "a/b", "--", "true"],
+        &["lock", "a", "b", "--shared", "--", "true"],
+        &["lock", "a", "../x", "--", "true"],
+        &["lock", ".hidden", "--", "true"],
+        &["semaphore", "s", "--", "true"],
+        &["semaphore", "s", "-n", "0", "--", "true"],
+        &["semaphore", "s", "-n", "1001", "--", "true"],
+        &["elect", "a/b", "--", "true"],
+        &["elect", "e"],
     ] {
         let outcome = place.run(wrong).expect(2);
         assert_eq!(outcome.stdout, "");

@@ -227,7 +227,10 @@ fn decode<S: State>(bytes: &[u8]) -> Result<(S, History)> {
         }
         _ => return Err(corrupt::<S>()),
     }
-    if let Some(other) = value.get("kind").and_then(Value::as_str).filter(|kind| *kind != S::KIND) {
+    // Leases are older than kinds.
+    let is_lease = || value.get("holder").and(value.get("ttl_ms")).is_some();
+    let kind = value.get("kind").and_then(Value::as_str).or_else(|| is_lease().then_some("lease"));
+    if let Some(other) = kind.filter(|kind| *kind != S::KIND) {
         return Err(Error::invalid(format!(
             "this is the name of a {other:?} and not of a {}, so it was left as it is; use another name",
             S::KIND

@@ -5,29 +5,24 @@ use leasehold::{Attributes, Precondition, Store, Value, Version};
 use serde_json::json;
 
 use crate::{
-    failure::{Failure, NO, UNKNOWN},
+    failure::{Failure, NO},
     input::Input,
-    output,
+    output::{self, answer},
 };
 
-/// Where leases are kept.
+/// Where coordinators keep their records.
 const LOCKS: &str = "_locks/";
+const CLUSTER: &str = "_cluster/";
 
-/// Refuses to change a lease's record by hand: the lock would be open to two, and its tokens would start again.
+/// Refuses to change a coordinator's record by hand: a lock would be open to two, and its tokens would start again.
 fn check_key(key: &str, force: bool) -> Result<(), Failure> {
-    if key.starts_with(LOCKS) && !force {
-        return Err(Failure::usage(format!(
-            "{key:?} is the record of a lock, and changing it lets two hold it at once; --force does it all the same"
-        )));
-    }
-    Ok(())
-}
-
-/// A write is applied by the time its answer is printed: if that fails, the script had better look than write again.
-fn answer(printed: Result<bool, Failure>) -> Result<(), Failure> {
-    printed.map(drop).map_err(|failure| {
-        Failure::new(UNKNOWN, format!("the write was applied, but the answer was lost: {}", failure.message))
-    })
+    let harm = match key {
+        _ if force => return Ok(()),
+        key if key.starts_with(LOCKS) => "the record of a lock, and changing it lets two hold it at once",
+        key if key.starts_with(CLUSTER) => "a record of the cluster, and changing it breaks what it promises",
+        _ => return Ok(()),
+    };
+    Err(Failure::usage(format!("{key:?} is {harm}; --force does it all the same")))
 }
 
 #[derive(Args, Debug)]
@@ -50,7 +45,7 @@ pub(crate) struct Put {
     /// Only if the value still has this version
     #[arg(long, value_name = "VERSION")]
     if_match: Option<String>,
-    /// Also the record of a lock, under _locks/
+    /// Also a record of the coordinators, under _locks/ or _cluster/
     #[arg(long)]
     force: bool,
     /// Print one line of JSON
@@ -110,7 +105,7 @@ pub(crate) struct Cas {
     /// Delete instead of replacing
     #[arg(long)]
     delete: bool,
-    /// Also the record of a lock, under _locks/
+    /// Also a record of the coordinators, under _locks/ or _cluster/
     #[arg(long)]
     force: bool,
     /// Print one line of JSON
@@ -166,7 +161,7 @@ pub(crate) struct Incr {
     /// How much to add; may be negative
     #[arg(default_value_t = 1, allow_negative_numbers = true)]
     delta: i64,
-    /// Also the record of a lock, under _locks/
+    /// Also a record of the coordinators, under _locks/ or _cluster/
     #[arg(long)]
     force: bool,
     /// Print one line of JSON
@@ -192,7 +187,7 @@ pub(crate) struct Del {
     /// Only if the value still has this version
     #[arg(long, value_name = "VERSION")]
     if_match: Option<String>,
-    /// Also the record of a lock, under _locks/
+    /// Also a record of the coordinators, under _locks/ or _cluster/
     #[arg(long)]
     force: bool,
     /// Print one line of JSON

@@ -1,14 +1,17 @@
 //! What people see while a demo runs, on stderr: a panel on a terminal, lines elsewhere.
 
 use std::{
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     time::Duration,
 };
 
 use leasehold::{Clock, SystemClock};
 
 use super::book::{Book, News, Status};
-use crate::output;
+use crate::{
+    output,
+    panel::{self, Panel},
+};
 
 /// How often the panel is drawn at most.
 const DRAW_EVERY: Duration = Duration::from_millis(80);
@@ -17,25 +20,21 @@ const BAR_WIDTH: usize = 20;
 /// Draws on stderr. One that is gone is no reason to stop.
 #[derive(Debug)]
 pub(crate) struct View {
-    panel: bool,
+    /// Where there is a terminal for it.
+    panel: Option<Panel>,
     colours: bool,
     began: Duration,
     drawn_at: Option<Duration>,
-    /// How many lines of the panel are on the screen.
-    lines: usize,
     files: usize,
 }
 
 impl View {
     pub(crate) fn new(files: usize) -> Self {
-        // A terminal that cannot move its cursor says so.
-        let able = std::env::var_os("TERM").is_some_and(|term| term != "dumb");
         Self {
-            panel: io::stderr().is_terminal() && able,
+            panel: Panel::fits(&io::stderr()).then(Panel::default),
             colours: output::colours(),
             began: SystemClock.monotonic(),
             drawn_at: None,
-            lines: 0,
             files,
         }
     }
@@ -59,7 +58,7 @@ impl View {
             self.say(&text);
         }
         let now = SystemClock.monotonic();
-        if self.panel && self.drawn_at.is_none_or(|at| now.saturating_sub(at) >= DRAW_EVERY) {
+        if self.panel.is_some() && self.drawn_at.is_none_or(|at| now.saturating_sub(at) >= DRAW_EVERY) {
             self.draw(book);
             self.drawn_at = Some(now);
         }
@@ -98,7 +97,7 @@ impl View {
     }
 
     fn draw(&mut self, book: &Book) {
-        let mut panel = vec![String::new()];
+        let mut lines = vec![String::new()];
         for (number, process) in book.processes.iter().enumerate() {
             let colour = match process.status {
                 Status::Running => "32",
@@ -112,11 +111,11 @@ impl View {
             if owned.len() > 48 {
                 owned = format!("{} shards", shards.len());
             }
-            panel.push(format!("  {:<8} {:>8} {status} {owned}", process.name, process.id));
+            lines.push(format!("  {:<8} {:>8} {status} {owned}", process.name, process.id));
         }
         let done = book.files_done();
         let filled = (done * BAR_WIDTH).checked_div(self.files).unwrap_or(0);
-        panel.push(format!(
+        lines.push(format!(
             "  {}{} {done}/{} files · {} takeovers · {} stale writes refused",
             "█".repeat(filled),
             "░".repeat(BAR_WIDTH - filled),
@@ -124,31 +123,18 @@ impl View {
             book.takeovers,
             book.stale_refused,
         ));
-        let cleared = self.clear();
-        if panel.len() >= rows() {
-            // Moving up past the top of the screen is not possible: what happens is told line by line.
-            let _ = write!(io::stderr().lock(), "{cleared}");
-            return;
+        if let Some(panel) = &mut self.panel {
+            let drawn = panel.draw(&lines, panel::rows(io::stderr()));
+            let _ = write!(io::stderr().lock(), "{drawn}");
         }
-        self.lines = panel.len();
-        // Cut at the edge instead of wrapped: a wrapped line is two to go up, not one.
-        let _ = writeln!(io::stderr().lock(), "{cleared}\x1b[?7l{}\x1b[?7h", panel.join("\n"));
     }
 
     /// What removes the panel from the screen.
     fn clear(&mut self) -> String {
-        match std::mem::take(&mut self.lines) {
-            0 => String::new(),
-            lines => format!("\x1b[{lines}A\x1b[J"),
-        }
+        self.panel.as_mut().map(Panel::clear).unwrap_or_default()
     }
 
     fn paint(&self, colour: &str, text: &str) -> String {
         if self.colours { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
     }
-}
-
-/// How high the terminal is.
-fn rows() -> usize {
-    rustix::termios::tcgetwinsize(io::stderr()).map_or(24, |size| usize::from(size.ws_row))
 }

@@ -1,111 +1,78 @@
-//! `leasehold lock NAME -- CMD`: a command that runs only while a lease is held.
+//! Locks from the shell: `lock` and `semaphore` run a command under them, `locks` shows them.
 
-mod group;
-mod held;
-mod starter;
-mod warden;
-
-use std::{ffi::OsString, time::Duration};
+mod show;
+mod take;
 
 use clap::Args;
-use leasehold::{
-    Stack, Store,
-    coordination::{Lease, Leases, Node, Ttl, Wait},
-};
 
-pub(crate) use self::{
-    starter::{StarterArguments, run_starter},
-    warden::{WardenArguments, run_warden},
-};
+pub(crate) use self::show::{Onlooker, ShowArguments, Shown, show, table};
+use self::take::{Asked, Kind};
 use crate::{
-    failure::{Failure, NOT_ACQUIRED},
-    signals::{self, Signals},
+    failure::Failure,
+    hold::{self, Options},
 };
 
-const HELP: &str = "\
-CMD runs in a process group of its own, with LEASEHOLD_LOCK and LEASEHOLD_TOKEN set. The token grows \
-with every holder: hand it to whatever CMD writes to, and let that refuse smaller ones.\n\n\
-INT, TERM, HUP, QUIT, USR1 and USR2 are passed on to the whole group. CMD does not read from a \
-terminal. When CMD has ended, what it left in its group is ended too (TERM, after 2 s KILL), and \
-then the lease is released. A process that moved to a session of its own (a daemon) is out of reach.\n\n\
-When the lease can no longer be renewed, the group gets TERM with a quarter of the ttl left and KILL \
-before anybody else can take the lease. A second process does that when this one was stopped or \
-killed.";
+const LOCK_HELP: &str = "\
+CMD learns what it holds: LEASEHOLD_LOCK is the name (the first one, of several), LEASEHOLD_TOKEN its token, and \
+LEASEHOLD_LOCKS a JSON object of all names and tokens. The token grows with every holder: hand it to whatever CMD writes \
+to, and let that refuse smaller ones.\n\n\
+LEASEHOLD_OWNER lets a `leasehold lock` inside of CMD take part in the search for deadlocks: of those who wait for each \
+other in a circle one exits with 1 after a second or two, and says which circle. What CMD starts and does not wait for \
+(a daemon) had better not inherit it.";
+
+const SEMAPHORE_HELP: &str = "\
+All who use the name at a time must say the same N. CMD learns what it holds: LEASEHOLD_LOCK is the name, \
+LEASEHOLD_TOKEN the token of its permit, which grows with every holder; LEASEHOLD_OWNER as for `leasehold lock`.";
 
 /// `leasehold lock`.
 #[derive(Args, Debug)]
-#[command(after_help = HELP)]
-pub(crate) struct Arguments {
-    /// The lock's name, a key
+#[command(
+    override_usage = "leasehold lock [OPTIONS] <NAME>... -- <CMD>...",
+    after_help = format!("{LOCK_HELP}\n\n{}", hold::HELP)
+)]
+pub(crate) struct LockArguments {
+    /// The lock's name, a key; several are taken all at once, in an order that cannot lead to a deadlock
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
+    /// Beside others who say the same: many readers, or one writer
+    #[arg(long)]
+    shared: bool,
+    /// Wait in line: first come, first served
+    #[arg(long)]
+    fair: bool,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// `leasehold semaphore`.
+#[derive(Args, Debug)]
+#[command(
+    override_usage = "leasehold semaphore [OPTIONS] -n <N> <NAME> -- <CMD>...",
+    after_help = format!("{SEMAPHORE_HELP}\n\n{}", hold::HELP)
+)]
+pub(crate) struct SemaphoreArguments {
+    /// The semaphore's name, a key
     name: String,
-    /// How long others wait after this holder was last heard of
-    #[arg(long, default_value = "10s", value_parser = leasehold::units::duration)]
-    ttl: Duration,
-    /// How long to wait for the lease; for ever when left out
-    #[arg(long, value_parser = leasehold::units::duration, value_name = "DURATION", conflicts_with = "try")]
-    wait: Option<Duration>,
-    /// Do not wait: exit with 75 when somebody holds it
+    /// How many may hold it at once, from 1 to 1000
+    #[arg(short = 'n', long, value_name = "N")]
+    permits: u32,
+    /// Wait in line: first come, first served
     #[arg(long)]
-    r#try: bool,
-    /// Who holds it, for others to see; host and process id when left out
-    #[arg(long)]
-    node: Option<String>,
-    /// The command and its arguments
-    #[arg(last = true, required = true, value_name = "CMD")]
-    command: Vec<OsString>,
+    fair: bool,
+    #[command(flatten)]
+    options: Options,
 }
 
-pub(crate) async fn run(arguments: Arguments, url: String) -> Result<u8, Failure> {
-    let stack = Stack::of(&url)?;
-    if stack.store().starts_with("mem:") {
-        return Err(Failure::usage("processes cannot share mem:, so it locks nothing; name a directory"));
+pub(crate) async fn lock(arguments: LockArguments, url: String) -> Result<u8, Failure> {
+    let LockArguments { names, shared, fair, options } = arguments;
+    if shared && names.len() > 1 {
+        return Err(Failure::usage("several locks are taken alone; --shared goes with one name"));
     }
-    let store = stack.open().await?.store;
-    let node = Node::new(arguments.node.clone().unwrap_or_else(this_process))?;
-    let ttl = Ttl::new(arguments.ttl)?;
-    let mut signals = Signals::receive()?;
-    let acquired = tokio::select! {
-        acquired = acquire(&arguments, store, node, ttl) => acquired?,
-        signal = signals.ending() => return Err(Failure::silent(signals::exit_code(signal))),
-    };
-    match acquired {
-        Acquired::Held(lease) => held::run(*lease, &arguments, signals).await,
-        Acquired::By(holder) => {
-            let lock = &arguments.name;
-            Err(Failure::new(
-                NOT_ACQUIRED,
-                format!("the lock {lock:?} is held by {holder}; try again, or wait with --wait"),
-            ))
-        }
-    }
+    let kind = if shared { Kind::Shared } else { Kind::Alone };
+    take::run(Asked { names, kind, fair }, options, &url).await
 }
 
-enum Acquired {
-    Held(Box<Lease>),
-    By(String),
-}
-
-async fn acquire(arguments: &Arguments, store: Store, node: Node, ttl: Ttl) -> Result<Acquired, Failure> {
-    let wait = match arguments.wait {
-        _ if arguments.r#try => Wait::Try,
-        Some(longest) => Wait::For(longest),
-        None => Wait::Forever,
-    };
-    let leases = Leases::connect(store, node).await?;
-    if let Some(lease) = leases.acquire(&arguments.name).ttl(ttl).wait(wait).await? {
-        return Ok(Acquired::Held(Box::new(lease)));
-    }
-    let view = leases.observe(&arguments.name).await?;
-    Ok(Acquired::By(
-        view.map_or_else(|| "somebody else".to_owned(), |view| format!("{:?}", view.holder.name())),
-    ))
-}
-
-/// A name that tells people which process it is.
-fn this_process() -> String {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let host: String =
-        host.chars().filter(|c| c.is_ascii_alphanumeric() || ".-_".contains(*c)).take(48).collect();
-    let host = if host.is_empty() { "host".to_owned() } else { host };
-    format!("{host}-{}", std::process::id())
+pub(crate) async fn semaphore(arguments: SemaphoreArguments, url: String) -> Result<u8, Failure> {
+    let SemaphoreArguments { name, permits, fair, options } = arguments;
+    take::run(Asked { names: vec![name], kind: Kind::Semaphore(permits), fair }, options, &url).await
 }

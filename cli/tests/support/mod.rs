@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use leasehold::{Clock, SystemClock};
 use tempfile::TempDir;
 
 /// Far beyond anything that should happen: a test that gets here has found something.
@@ -60,10 +61,36 @@ impl Place {
     }
 }
 
+/// Asks again and again until there is an answer.
+#[track_caller]
+pub(crate) fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    until_within(PATIENCE, what, ask)
+}
+
+/// The same for what takes its time on a busy machine.
+#[track_caller]
+pub(crate) fn until_within<T>(patience: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let began = SystemClock.monotonic();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(SystemClock.monotonic() - began < patience, "still not so after {patience:?}: {what}");
+        thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
 /// The binary without a store.
 pub(crate) fn bare<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
-    command.args(arguments).env_remove("LEASEHOLD_STORE").env("NO_COLOR", "1").stdin(Stdio::null());
+    // For commands that call it again.
+    command.env("LH", env!("CARGO_BIN_EXE_leasehold"));
+    command
+        .args(arguments)
+        .env_remove("LEASEHOLD_STORE")
+        .env_remove("LEASEHOLD_OWNER")
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null());
     command
 }
 
@@ -106,6 +133,11 @@ impl Outcome {
         assert_eq!(self.stderr.lines().count(), 1, "{self:?}");
         assert!(self.stderr.contains(words), "{self:?}");
         self
+    }
+
+    /// Every line of stdout as JSON.
+    pub(crate) fn json_lines(&self) -> Vec<serde_json::Value> {
+        self.stdout.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
     }
 
     pub(crate) fn json(&self) -> serde_json::Value {
@@ -176,6 +208,11 @@ impl Running {
     /// Closes stdin, where it is a pipe.
     pub(crate) fn close_stdin(&mut self) {
         self.child.stdin.take();
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("it can be asked").is_some()
     }
 
     pub(crate) fn id(&self) -> u32 {

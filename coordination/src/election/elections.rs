@@ -2,8 +2,8 @@
 
 use std::{fmt, future::IntoFuture, time::Duration};
 
-use futures_util::future::BoxFuture;
-use leasehold_core::{Bytes, Error, Key, Result, Store};
+use futures_util::{StreamExt, future::BoxFuture};
+use leasehold_core::{BoxStream, Bytes, Entry, Error, Key, Result, Store};
 
 use super::{LEADER, Leadership, PREFIX, PROCLAMATION};
 use crate::{
@@ -63,6 +63,20 @@ impl Elections {
         let name = name.as_ref().to_owned();
         let acquire = election(&name).map(|lease| self.leases.acquire(lease));
         Campaign { store: self.leases.store().clone(), name, acquire }
+    }
+
+    /// The names of all elections that anybody ever stood for, in byte order. Costs one list.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    pub fn names(&self) -> BoxStream<'static, Result<String>> {
+        let entries = self.leases.store().list(format!("{PREFIX}/")).stream();
+        let name = |entry: Entry| {
+            let path = entry.key.as_str().strip_prefix(PREFIX)?.strip_prefix('/')?;
+            let (name, record) = path.split_once('/')?;
+            (record == LEADER).then(|| name.to_owned())
+        };
+        entries.filter_map(move |entry| std::future::ready(entry.map(name).transpose())).boxed()
     }
 
     /// Who leads, as far as the store knows; `None` where nobody ever did. Costs two reads.

@@ -19,7 +19,7 @@ pub(crate) const LOCKS_MAX: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Deadlock {
-    /// The circle, beginning with the owner it is reported to.
+    /// The circle, beginning with the owner it is reported to, or the one that handed its locks down to it.
     pub circle: Vec<Waiting>,
 }
 

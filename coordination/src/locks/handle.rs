@@ -1,18 +1,15 @@
 //! All locks of one store, as one participant sees them.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt,
-    future::IntoFuture,
-    sync::Arc,
-};
+use std::{collections::HashMap, fmt, future::IntoFuture, sync::Arc};
 
-use futures_util::future::BoxFuture;
-use leasehold_core::{Error, Key, Result, Store};
+use futures_util::{StreamExt, future::BoxFuture};
+use leasehold_core::{BoxStream, Error, Key, Result, Store};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::{
     barrier::BarrierRequest,
+    owner::Owner,
     request::{AllRequest, LockRequest, Wanted},
     session::Session,
     state::{LockState, Standing},
@@ -59,6 +56,8 @@ pub(super) struct Inner {
     pub(super) ttl: Ttl,
     /// The session that new claims hang on.
     session: tokio::sync::Mutex<Option<Arc<Session>>>,
+    /// How many claims are being taken back in the background.
+    departures: Arc<watch::Sender<usize>>,
     registers: Mutex<HashMap<String, Arc<Register<LockState>>>>,
 }
 
@@ -75,12 +74,20 @@ pub struct Connect {
     store: Store,
     node: Node,
     ttl: Ttl,
+    lazily: bool,
 }
 
 impl Connect {
     /// How long the locks last when their process is gone; 10 s by default.
     pub fn ttl(mut self, ttl: Ttl) -> Self {
         self.ttl = ttl;
+        self
+    }
+
+    /// Opens no session before a lock is asked for: for whoever only looks. Costs one read where the store was certified
+    /// before.
+    pub fn lazily(mut self) -> Self {
+        self.lazily = true;
         self
     }
 }
@@ -92,11 +99,15 @@ impl IntoFuture for Connect {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             let leases = Leases::connect(self.store, self.node).await?;
-            let session = Session::open(&leases, self.ttl).await?;
+            let session = match self.lazily {
+                true => None,
+                false => Some(Arc::new(Session::open(&leases, self.ttl).await?)),
+            };
             let inner = Inner {
                 leases,
                 ttl: self.ttl,
-                session: tokio::sync::Mutex::new(Some(Arc::new(session))),
+                session: tokio::sync::Mutex::new(session),
+                departures: Arc::default(),
                 registers: Mutex::default(),
             };
             Ok(Locks { inner: Arc::new(inner), owner: None })
@@ -107,7 +118,7 @@ impl IntoFuture for Connect {
 impl Locks {
     /// The locks kept in `store`, for `node`. The store is certified first, as for [`Leases`].
     pub fn connect(store: Store, node: Node) -> Connect {
-        Connect { store, node, ttl: Ttl::default() }
+        Connect { store, node, ttl: Ttl::default(), lazily: false }
     }
 
     /// Who asks.
@@ -154,8 +165,38 @@ impl Locks {
     /// circle that leads back to it. Of an unbreakable circle the owner with the greatest identifier gives way: its request
     /// fails with a [`Deadlock`](crate::Deadlock).
     pub fn owner(&self) -> Self {
-        let id = self.store().environment().identifier();
-        Self { inner: self.inner.clone(), owner: Some(Arc::new(Owner { id, held: Mutex::default() })) }
+        self.on_behalf_of(Owner::new(self.store().environment().identifier()))
+    }
+
+    /// The same locks on behalf of one owner that others wait for while they hold locks: a program that was started
+    /// under a lock. `heritage` is what [`Lock::heritage`](crate::Lock::heritage) gave there.
+    ///
+    /// Whatever this one waits for, the others wait for too, so deadlocks are found across processes: two programs,
+    /// each started under one lock and asking for the other's. Who is chosen to give way is the one that waits. Locks of
+    /// another store, and those that are over by now, do no harm.
+    ///
+    /// # Errors
+    /// [`Invalid`](leasehold_core::ErrorKind::Invalid) for a text that no lock gave.
+    pub fn owner_from(&self, heritage: &str) -> Result<Self> {
+        Ok(self.on_behalf_of(Owner::heir(self.store().environment().identifier(), heritage)?))
+    }
+
+    fn on_behalf_of(&self, owner: Owner) -> Self {
+        Self { inner: self.inner.clone(), owner: Some(Arc::new(owner)) }
+    }
+
+    /// The names of all locks that anybody ever asked for, in byte order, and those of [`Leases`], which are kept beside
+    /// them. Costs one list.
+    ///
+    /// # Errors
+    /// What the store fails with.
+    pub fn names(&self) -> BoxStream<'static, Result<String>> {
+        let entries = self.store().list(format!("{PREFIX}/")).stream();
+        let name = |entry: leasehold_core::Entry| {
+            let name = entry.key.as_str().strip_prefix(PREFIX)?.strip_prefix('/')?;
+            (!name.starts_with('.')).then(|| name.to_owned())
+        };
+        entries.filter_map(move |entry| std::future::ready(entry.map(name).transpose())).boxed()
     }
 
     /// Who holds a lock and who waits in line; `None` where nobody ever asked. For people and command lines: by the
@@ -183,11 +224,14 @@ impl Locks {
 
     /// Ends the session: every lock is free at once, whoever still holds one. To be awaited before the process ends.
     ///
+    /// What is being given up in the background is waited for, up to the time to live.
+    ///
     /// Asking for a lock afterwards opens another session.
     ///
     /// # Errors
     /// What the store fails with; the locks are free after the time to live then.
     pub async fn close(&self) -> Result<()> {
+        self.inner.departed().await;
         match self.inner.session.lock().await.take() {
             Some(session) => session.close().await,
             None => Ok(()),
@@ -196,8 +240,8 @@ impl Locks {
 
     fn request(&self, name: &str, wanted: Wanted) -> LockRequest {
         let owner = self.owner.clone().unwrap_or_else(|| {
-            let id = self.store().environment().identifier();
-            Arc::new(Owner { id, held: Mutex::default() })
+            // One that nobody else shares.
+            Arc::new(Owner::new(self.store().environment().identifier()))
         });
         LockRequest::new(self.inner.clone(), name, wanted, owner)
     }
@@ -218,6 +262,25 @@ impl Inner {
                 *session = Some(opened.clone());
                 Ok(opened)
             }
+        }
+    }
+
+    /// To be held while a claim is taken back in the background.
+    pub(super) fn departure(&self) -> Departure {
+        self.departures.send_modify(|count| *count += 1);
+        Departure(self.departures.clone())
+    }
+
+    /// Waits until nothing is taken back any more.
+    async fn departed(&self) {
+        let mut departures = self.departures.subscribe();
+        if *departures.borrow_and_update() == 0 {
+            return;
+        }
+        tokio::select! {
+            // The sender lives as long as this.
+            _ = departures.wait_for(|count| *count == 0) => {}
+            () = self.leases.store().environment().clock.sleep(self.ttl.get()) => {}
         }
     }
 
@@ -258,12 +321,13 @@ impl fmt::Debug for Inner {
     }
 }
 
-/// One who holds locks and waits for others.
-#[derive(Debug)]
-pub(super) struct Owner {
-    pub(super) id: String,
-    /// The names of the locks it holds, by claim.
-    pub(super) held: Mutex<BTreeMap<String, String>>,
+/// A claim that is being taken back.
+pub(super) struct Departure(Arc<watch::Sender<usize>>);
+
+impl Drop for Departure {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 /// A lock as somebody looked at it.

@@ -5,7 +5,8 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 use leasehold_core::{Error, ErrorKind, Result, Store};
 
 use super::{
-    handle::{Inner, Owner},
+    handle::Inner,
+    owner::Owner,
     session::Session,
     state::{LockState, Standing},
 };
@@ -72,6 +73,14 @@ impl Lock {
         self.held.as_ref().map_or("", |held| &held.owner.id)
     }
 
+    /// What a program that is started under this lock, and waited for, takes part in the search for deadlocks with:
+    /// hand it over, in an environment variable say, and let it ask by
+    /// [`Locks::owner_from`](crate::Locks::owner_from). It names the locks that the owner holds at this moment, and is no
+    /// secret.
+    pub fn heritage(&self) -> String {
+        self.held.as_ref().map_or_else(String::new, |held| held.owner.heritage())
+    }
+
     /// How long its holder may act if no further renewal of the session succeeds; zero when it is over.
     pub fn remaining(&self) -> Duration {
         self.validity.remaining()
@@ -131,7 +140,9 @@ impl Held {
         let (reply, answer) = tokio::sync::oneshot::channel();
         self.owner.held.lock().remove(&self.claim);
         let leases = self.inner.leases.clone();
+        let departure = self.inner.departure();
         leases.in_background(Box::pin(async move {
+            let _departure = departure;
             // Whoever asked may have stopped waiting.
             let _ = reply.send(self.leave().await);
         }))?;

@@ -1,10 +1,11 @@
 //! Locks: `handle` is what users hold, `request` asks and waits, `held` is what they get; `state` is the algorithm, pure;
-//! `session` keeps claims alive; `deadlock` finds who waits in a circle. `barrier` lets nobody go on before all are there.
+//! `session` keeps claims alive; `owner` says on whose behalf; `deadlock` finds who waits in a circle. `barrier` lets nobody go on before all are there.
 
 mod barrier;
 mod deadlock;
 mod handle;
 mod held;
+mod owner;
 mod request;
 pub(crate) mod session;
 mod state;

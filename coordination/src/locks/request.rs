@@ -6,9 +6,10 @@ use futures_util::future::BoxFuture;
 use leasehold_core::{Error, Result};
 
 use super::{
-    deadlock::{self, LOCKS_MAX, Snapshot},
-    handle::{Inner, Locks, Owner},
+    deadlock::{self, Deadlock, LOCKS_MAX, Snapshot},
+    handle::{Inner, Locks},
     held::{Held, Lock},
+    owner::Owner,
     session::{self, Dead, Session},
     state::{CLAIMS_MAX, Claim, InLine, LockState, Standing},
 };
@@ -213,8 +214,11 @@ struct Campaign {
     dead: BTreeMap<String, Dead>,
     /// Our own sessions that ended while this waited.
     spent: Vec<String>,
-    /// Whether our locks say what we wait for.
+    /// Whether our locks may say what we wait for.
     noted: bool,
+    /// Whether all of them do.
+    note_stands: bool,
+    look_for_dead_at: Duration,
     look_at: Duration,
 }
 
@@ -248,6 +252,8 @@ impl Campaign {
             dead: BTreeMap::new(),
             spent: Vec::new(),
             noted: false,
+            note_stands: false,
+            look_for_dead_at: now,
             look_at: now + DETECT_AFTER,
         })
     }
@@ -259,7 +265,19 @@ impl Campaign {
     async fn run(&mut self) -> Result<Option<Lock>> {
         loop {
             self.renew_session().await?;
-            let (standing, state) = self.claim().await?;
+            let (standing, state) = match self.claim().await {
+                // So many want it that the write did not get through. What is in doubt is settled by the next look.
+                Err(error) if error.is_conflict() => match self.wait {
+                    Wait::Try if !self.in_doubt => return Ok(None),
+                    Wait::Try => return Err(error),
+                    _ if self.wake.is_over() => return self.give_up().await,
+                    _ => {
+                        self.wake.pause(self.inner.ttl.poll()).await;
+                        continue;
+                    }
+                },
+                claimed => claimed?,
+            };
             self.bury_dead();
             if let Some(token) = standing.token() {
                 if self.session.validity().over().is_some() {
@@ -271,14 +289,25 @@ impl Campaign {
             if self.wake.is_over() && self.wait != Wait::Try {
                 return self.give_up().await;
             }
-            if self.look_for_dead(&state).await? {
+            // Not at every change that the store tells of: many who wait for a lock that changes hands would do little else.
+            let looks = self.now() >= self.look_for_dead_at;
+            if looks {
+                self.look_for_dead_at = self.now() + self.inner.ttl.poll() / 2;
+            }
+            if looks && self.look_for_dead(&state).await? {
                 continue;
             }
             if self.wait == Wait::Try {
                 return Ok(None);
             }
             if self.now() >= self.look_at {
-                self.look_for_deadlock().await?;
+                match self.look_for_deadlock().await {
+                    // Others kept changing what was to be noted: later, then.
+                    Err(error) if error.is_conflict() && Deadlock::of(&error).is_none() => {
+                        self.note_stands = false
+                    }
+                    looked => looked?,
+                }
                 self.look_at = self.now() + DETECT_AFTER;
             }
             self.wake.pause(self.inner.ttl.poll()).await;
@@ -387,22 +416,25 @@ impl Campaign {
 
     /// Notes what this owner waits for, and looks along such notes for a circle.
     async fn look_for_deadlock(&mut self) -> Result<()> {
-        let holds = self.owner.held.lock().clone();
-        if holds.is_empty() {
+        if self.owner.holds_nothing() {
             return Ok(());
         }
-        if !self.noted {
-            self.noted = true;
-            note(&self.inner, &holds, Some(&self.name)).await?;
+        self.noted = true;
+        if !std::mem::replace(&mut self.note_stands, true) {
+            note(&self.inner, &self.owner, Note::Waits(&self.name)).await?;
+        } else if !self.owner.inherited.is_empty() {
+            // Somebody else who was started under the same locks may have taken our note for its own.
+            note(&self.inner, &self.owner, Note::StillWaits(&self.name)).await?;
         }
         let Some(circle) = self.circle().await? else { return Ok(()) };
         // Seen twice alike, it held at the moment in between: a claim that is gone never comes back.
-        if circle.victim == self.owner.id && self.circle().await?.as_ref() == Some(&circle) {
+        if self.circle().await?.as_ref() == Some(&circle) {
             return Err(self.register.told(circle.deadlock.into_error()));
         }
         Ok(())
     }
 
+    /// A circle in which this one, or somebody who waits for it, is to give way.
     async fn circle(&self) -> Result<Option<deadlock::Circle>> {
         let mut locks = Snapshot::new();
         let mut open = vec![self.name.clone()];
@@ -417,15 +449,15 @@ impl Campaign {
             open.extend(state.holders.iter().filter_map(|held| held.waiting.clone()));
             locks.insert(name, state);
         }
-        Ok(deadlock::find(&self.owner.id, &self.name, &locks))
+        let mut circles = self.owner.line().filter_map(|owner| deadlock::find(owner, &self.name, &locks));
+        Ok(circles.find(|circle| self.owner.line().any(|owner| circle.victim == owner)))
     }
 
     /// Takes back what was noted, before anybody hears of the outcome.
     async fn conclude(mut self, outcome: Result<Option<Lock>>) -> Result<Option<Lock>> {
         if std::mem::take(&mut self.noted) {
-            let holds = self.owner.held.lock().clone();
             // Beside a lock that was got, an old note does no harm: who holds what it waits for can go on.
-            let taken_back = note(&self.inner, &holds, None).await;
+            let taken_back = note(&self.inner, &self.owner, Note::WaitedFor(&self.name)).await;
             if matches!(outcome, Ok(None)) {
                 taken_back?;
             }
@@ -434,32 +466,62 @@ impl Campaign {
     }
 }
 
+/// What an owner notes.
+#[derive(Clone, Copy)]
+enum Note<'a> {
+    Waits(&'a str),
+    StillWaits(&'a str),
+    WaitedFor(&'a str),
+}
+
 /// Writes into the records of locks that are held what their owner waits for.
-async fn note(inner: &Inner, holds: &BTreeMap<String, String>, lock: Option<&str>) -> Result<()> {
-    for (claim, name) in holds {
-        let noted = |state: &mut LockState| {
-            let before = state.clone();
-            state.note_waiting(claim, lock);
-            Ok(if *state == before { Next::Keep(()) } else { Next::Write(()) })
-        };
-        inner.register(name)?.change(noted).await?;
+async fn note(inner: &Inner, owner: &Owner, note: Note<'_>) -> Result<()> {
+    let held = owner.held.lock().clone();
+    let own = match note {
+        Note::Waits(lock) => Some(Some(lock)),
+        Note::StillWaits(_) => None,
+        Note::WaitedFor(_) => Some(None),
+    };
+    for (claim, name) in own.iter().flat_map(|_| &held) {
+        write_note(inner, name, |state| state.note_waiting(claim, own.flatten())).await?;
+    }
+    for (claim, name) in &owner.inherited {
+        let written = write_note(inner, name, |state| match note {
+            Note::Waits(lock) | Note::StillWaits(lock) => state.note_heir_waiting(claim, lock),
+            Note::WaitedFor(lock) => state.note_heir_waited(claim, lock),
+        });
+        match written.await {
+            // The name may be that of something else in another store; there is nothing to be noted then.
+            Err(error) if !is_transient(&error) => {}
+            written => written?,
+        }
     }
     Ok(())
+}
+
+async fn write_note(inner: &Inner, name: &str, note: impl Fn(&mut LockState)) -> Result<()> {
+    let noted = |state: &mut LockState| {
+        let before = state.clone();
+        note(state);
+        Ok(if *state == before { Next::Keep(()) } else { Next::Write(()) })
+    };
+    inner.register(name)?.change(noted).await
 }
 
 impl Drop for Campaign {
     fn drop(&mut self) {
         self.bury_dead();
-        let (inner, noted) = (self.inner.clone(), self.noted);
-        let holds = if noted { self.owner.held.lock().clone() } else { Default::default() };
+        let (inner, owner, noted) = (self.inner.clone(), self.owner.clone(), self.noted);
         let (in_doubt, register, id) = (self.in_doubt, self.register.clone(), self.claim.id.clone());
         if !in_doubt && !noted {
             return;
         }
         let leases = self.inner.leases.clone();
-        let session = self.session.clone();
+        let (session, name) = (self.session.clone(), self.name.clone());
+        let departure = self.inner.departure();
         // Without a thread to do it on, the time to live frees what it got.
         let _ = leases.in_background(Box::pin(async move {
+            let _departure = departure;
             while in_doubt && session.validity().over().is_none() {
                 // Written even when there is nothing to take out: a write that is still on its way is refused then.
                 let left = register.change(|state| {
@@ -471,7 +533,9 @@ impl Drop for Campaign {
                     Ok(()) | Err(_) => break,
                 }
             }
-            let _ = note(&inner, &holds, None).await;
+            if noted {
+                let _ = note(&inner, &owner, Note::WaitedFor(&name)).await;
+            }
         }));
     }
 }

@@ -137,6 +137,21 @@ impl LockState {
         }
     }
 
+    /// The same on behalf of one who was started under the lock, and is waited for. Others may be too: the first to wait
+    /// is noted, until it is done.
+    pub(crate) fn note_heir_waiting(&mut self, id: &str, lock: &str) {
+        for holder in self.holders.iter_mut().filter(|holder| holder.claim.id == id) {
+            holder.waiting.get_or_insert_with(|| lock.to_owned());
+        }
+    }
+
+    /// Takes that back.
+    pub(crate) fn note_heir_waited(&mut self, id: &str, lock: &str) {
+        for holder in self.holders.iter_mut().filter(|holder| holder.claim.id == id) {
+            holder.waiting = holder.waiting.take().filter(|waiting| waiting != lock);
+        }
+    }
+
     /// Lets in from the head of the line whatever fits.
     fn advance(&mut self) {
         while self.queue.first().is_some_and(|next| self.fits(next.shared)) {

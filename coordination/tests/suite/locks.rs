@@ -232,7 +232,7 @@ async fn a_name_is_a_lock_or_a_lease_and_not_both() {
     let error = leases.acquire("lock").wait(Wait::Try).await.unwrap_err();
     assert!(error.kind() == ErrorKind::Invalid && error.message().contains("name of a lock"), "{error}");
     let error = locks.exclusive("lease").wait(Wait::Try).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(error.kind() == ErrorKind::Invalid && error.message().contains("name of a \"lease\""), "{error}");
     for name in ["", ".hidden", "a//b", "x\n"] {
         assert_eq!(locks.exclusive(name).await.unwrap_err().kind(), ErrorKind::Invalid, "{name:?}");
     }
@@ -332,6 +332,86 @@ async fn one_owner_that_waits_for_itself_is_told_and_two_owners_of_a_process_are
     let patient = a.owner().exclusive("l").wait(Wait::For(Duration::from_secs(10))).into_future();
     assert!(loop_until(patient, &clock).await.unwrap().is_none());
     held.release().await.unwrap();
+}
+
+/// A program under a lock, and one that it started and waits for: two participants with a session each.
+async fn nested(store: &Store, node: &str, outer: &str) -> (Lock, Locks) {
+    let connect = || Locks::connect(store.clone(), Node::new(node).unwrap()).into_future();
+    let held = connect().await.unwrap().owner().exclusive(outer).await.unwrap().unwrap();
+    let inner = connect().await.unwrap().owner_from(&held.heritage()).unwrap();
+    (held, inner)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deadlock_between_programs_that_were_started_under_locks_is_broken_once() {
+    let store = Store::new(Memory::new());
+    let (x, y) = (nested(&store, "x", "a").await, nested(&store, "y", "b").await);
+    let ask = |(held, inner): (Lock, Locks), other: &'static str| async move {
+        let got = inner.exclusive(other).await;
+        held.release().await.unwrap();
+        got.map(|lock| lock.is_some())
+    };
+    let outcomes: [_; 2] = tokio::join!(ask(x, "b"), ask(y, "a")).into();
+    let victims: Vec<_> =
+        outcomes.iter().filter_map(|outcome| outcome.as_ref().err().and_then(Deadlock::of)).collect();
+    assert_eq!(victims.len(), 1, "one gives way and the other goes on: {outcomes:?}");
+    let circle = &victims[0].circle;
+    assert_eq!(circle.len(), 2);
+    assert_eq!(
+        circle.iter().map(|waiting| &waiting.owner).max(),
+        Some(&circle[0].owner),
+        "by the stated rule"
+    );
+    for name in ["a", "b"] {
+        let record = store.get(format!("_locks/{name}")).await.unwrap().unwrap().text().await.unwrap();
+        assert!(!record.contains("waiting"), "{record}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_started_under_a_lock_is_told_that_it_waits_for_it_and_may_wait_for_its_sibling() {
+    let (probe, clock) = (Probe::new(), ManualClock::default());
+    let (_a, a) = locks_of(&probe, &clock, "a").await;
+    let (_b, b) = locks_of(&probe, &clock, "b").await;
+    let outer = get(a.owner().exclusive("outer")).await;
+    let (one, other) = (b.owner_from(&outer.heritage()).unwrap(), b.owner_from(&outer.heritage()).unwrap());
+    let error = loop_until(one.exclusive("outer").into_future(), &clock).await.unwrap_err();
+    assert_eq!(Deadlock::of(&error).unwrap().circle[0].owner, outer.owner(), "{error}");
+    let held = get(one.exclusive("inner")).await;
+    let patient = other.exclusive("inner").wait(Wait::For(Duration::from_secs(10))).into_future();
+    assert!(loop_until(patient, &clock).await.unwrap().is_none(), "the sibling goes on by itself");
+    // What was handed down and is over by now does no harm.
+    outer.release().await.unwrap();
+    let late = one.exclusive("outer").await.unwrap().unwrap();
+    let patient = other.exclusive("outer").wait(Wait::For(Duration::from_secs(10))).into_future();
+    assert!(loop_until(patient, &clock).await.unwrap().is_none());
+    drop((held, late));
+    assert_eq!(a.owner_from("garbage").unwrap_err().kind(), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn who_closes_leaves_no_claim_and_who_only_looks_no_session() {
+    let store = Store::new(Memory::new());
+    let connect = |node| Locks::connect(store.clone(), Node::new(node).unwrap());
+    let (a, b) = (connect("a").await.unwrap(), connect("b").await.unwrap());
+    let held = a.exclusive("l").await.unwrap().unwrap();
+    let mut waiting = b.exclusive("l").fair().into_future();
+    let onlooker = connect("onlooker").lazily().await.unwrap();
+    while onlooker.observe("l").await.unwrap().unwrap().queue.is_empty() {
+        assert!((&mut waiting).now_or_never().is_none());
+        tokio::task::yield_now().await;
+    }
+    drop(waiting);
+    b.close().await.unwrap();
+    assert!(onlooker.observe("l").await.unwrap().unwrap().queue.is_empty());
+    held.release().await.unwrap();
+    a.close().await.unwrap();
+    let keys = |prefix: &'static str| {
+        let entries = store.list(prefix).stream();
+        entries.map(|entry| entry.unwrap().key.as_str().to_owned()).collect::<Vec<_>>()
+    };
+    assert!(keys("_locks/.sessions/").await.is_empty());
+    assert_eq!(onlooker.names().map(Result::unwrap).collect::<Vec<_>>().await, ["l"]);
 }
 
 /// Counters in plain records, one for each lock: with the locks right, no increment is lost.

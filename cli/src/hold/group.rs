@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use leasehold::{Clock, SystemClock, coordination::Token};
+use leasehold::{Clock, SystemClock};
 use rustix::{
     io::Errno,
     process::{
@@ -39,19 +39,21 @@ pub(crate) struct Group {
 impl Group {
     /// Makes `command` the leader of a group of its own. It begins when it is [let go](Group::let_go), so that there
     /// is time to have the group guarded.
-    pub(crate) async fn prepare(command: &[OsString], lock: &str, token: Token) -> Result<Self, Failure> {
+    pub(crate) async fn prepare(
+        command: &[OsString],
+        variables: Vec<(&'static str, String)>,
+    ) -> Result<Self, Failure> {
         let refuse = |error| Failure::machine("the command cannot be started", error);
         adopt_orphans();
         let mut starting = Command::new(std::env::current_exe().map_err(refuse)?);
         starting
             .args(["lock-starter", "--parent", &std::process::id().to_string(), "--"])
             .args(command)
-            .env("LEASEHOLD_LOCK", lock)
-            .env("LEASEHOLD_TOKEN", token.to_string())
+            .envs(variables)
             .process_group(0)
             .kill_on_drop(true);
         if io::stdin().is_terminal() {
-            // A group in the background that reads from the terminal would be stopped, lease in hand.
+            // A group in the background that reads from the terminal would be stopped, lock in hand.
             starting.stdin(Stdio::null());
         }
         let leader = starting.spawn().map_err(refuse)?;

@@ -1,6 +1,6 @@
 //! What a command is before it is itself: a process that waits until it is guarded, and then becomes the command.
 //!
-//! Without it, a `lock` that is killed right after it started its command would leave one that nobody ends.
+//! Without it, a `leasehold` that is killed right after it started its command would leave one that nobody ends.
 
 use std::{
     ffi::OsString,
@@ -17,7 +17,7 @@ use crate::{
     parent,
 };
 
-/// Not for people: started by `leasehold lock`.
+/// Not for people: started by `leasehold lock` and its kin.
 #[derive(Args, Debug)]
 pub(crate) struct StarterArguments {
     /// The process that started this one
@@ -46,12 +46,12 @@ fn cannot_run(program: &str, error: &io::Error) -> Failure {
         ErrorKind::NotFound => Failure::new(
             NOT_FOUND,
             format!(
-                "the command {program:?} was not found; check its name and the PATH (the lease is released)"
+                "the command {program:?} was not found; check its name and the PATH (what was held is given up)"
             ),
         ),
         _ => Failure::new(
             NOT_RUNNABLE,
-            format!("the command {program:?} cannot be run: {error} (the lease is released)"),
+            format!("the command {program:?} cannot be run: {error} (what was held is given up)"),
         ),
     }
 }

@@ -1,5 +1,5 @@
-//! A second process that ends the command in time when `leasehold lock` cannot: because it was killed, or was
-//! stopped, or got no processor while its lease ran out.
+//! A second process that ends the command in time when the process that holds something cannot: because it was killed,
+//! or was stopped, or got no processor while its time ran out.
 //!
 //! It reads lines: `group ID`, `until NANOSECONDS` on the clock that counts suspend (the same for all processes
 //! of a machine), `done`. When the moment passes, or the pipe closes without `done`, the group is killed.
@@ -20,11 +20,11 @@ use crate::{failure::Failure, signals::Signals};
 /// Timers stand still while the machine sleeps; the deadline does not. So it is looked at this often.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Not for people: started by `leasehold lock`.
+/// Not for people: started by `leasehold lock` and its kin.
 #[derive(Args, Debug)]
 pub(crate) struct WardenArguments {}
 
-/// The end of the pipe that `lock` holds.
+/// The end of the pipe that the holder has.
 #[derive(Debug)]
 pub(crate) struct Warden(Child);
 
@@ -60,7 +60,7 @@ impl Warden {
         let _ = self.0.wait().await;
     }
 
-    /// A warden that is gone cannot be told; `lock` itself still keeps the time.
+    /// A warden that is gone cannot be told; the holder itself still keeps the time.
     async fn say(&mut self, line: String) {
         if let Some(pipe) = &mut self.0.stdin {
             let _ = pipe.write_all(line.as_bytes()).await;
