@@ -383,7 +383,7 @@ impl Campaign {
 
     /// The time is up: out of the line, unless the lock was granted meanwhile.
     async fn give_up(&mut self) -> Result<Option<Lock>> {
-        let id = &self.claim.id;
+        let (id, in_doubt) = (&self.claim.id, self.in_doubt);
         let standing = self
             .register
             .change(|state| match state.standing(id) {
@@ -391,6 +391,8 @@ impl Campaign {
                     state.leave(id);
                     Ok(Next::Write(Standing::Out))
                 }
+                // A write that is still on its way is refused after this one.
+                Standing::Out if in_doubt => Ok(Next::Write(Standing::Out)),
                 standing => Ok(Next::Keep(standing)),
             })
             .await?;
