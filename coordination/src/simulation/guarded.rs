@@ -6,14 +6,12 @@ use crate::Guarded;
 /// Reads and writes for a while. What is written names what it follows, so that a lost update is seen.
 pub(super) async fn work(program: &Program, guard: Guarded, name: &str) {
     let world = &program.world;
-    // Without the look at the clock, a stale holder really sends its writes.
-    let guard = if world.chance(60) { guard.trusting_only_the_store() } else { guard };
     let key = format!("{DATA}{name}");
-    for _ in 0..world.below(3) {
+    for _ in 0..world.below(4) {
         let Ok(value) = guard.get(key.as_str()).await else { return };
         world.audit().served(&key, guard.token().get());
         if world.chance(70) {
-            program.rest(400).await;
+            program.rest(if world.chance(20) { 3_000 } else { 400 }).await;
         }
         let value = value.unwrap_or_default();
         let text = String::from_utf8_lossy(&value);

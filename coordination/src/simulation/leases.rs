@@ -56,17 +56,20 @@ async fn hold(program: &Program, name: &str, lease: Lease) {
     }
     let guard = lease.guard(program.store());
     let lost = lease.lost();
+    // One that never hears of it, nor looks at the clock: a stale holder that really sends its writes.
+    let deaf = world.chance(30);
     let held = shared(lease);
     world.believe(name, &who, 1, &held, Lease::remaining);
     tokio::select! {
         biased;
-        reason = lost => {
+        reason = lost, if !deaf => {
             if held.lock().as_ref().is_some_and(Lease::is_valid) {
                 world.fail(format_args!("{who} was told that {name} is over ({reason}) and it is valid"));
             }
             world.audit().count("lost");
         }
         () = async {
+            let guard = if deaf { guard.trusting_only_the_store() } else { guard };
             guarded::work(program, guard, name).await;
             program.rest(2_500).await;
         } => {}
