@@ -84,7 +84,11 @@ async fn each_level_tells_what_it_weakens() {
         .collect();
     assert_eq!(
         weakened,
-        [("verify", vec![Capability::ListedSizes]), ("batch", vec![Capability::Linearizable])]
+        [
+            ("verify", vec![Capability::ListedSizes]),
+            ("batch", vec![Capability::Linearizable]),
+            ("cache", vec![Capability::Changes]),
+        ]
     );
     let names: Vec<_> = opened.levels.iter().map(|level| level.name.as_str()).collect();
     assert_eq!(names[0], "mem:");

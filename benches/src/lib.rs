@@ -3,6 +3,8 @@
 //! Machines are noisy and drift, so contenders take turns and the median of their rounds counts. What is compared is
 //! CPU time an operation (of the whole process, so that helper threads count) and operations a second.
 
+pub mod etcd;
+
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};

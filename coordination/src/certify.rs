@@ -1,13 +1,13 @@
 //! Certification: a store shows that it keeps its conditions before anything is coordinated on it.
 
-use std::time::Duration;
+use std::{future::IntoFuture, time::Duration};
 
 use futures_util::future::join_all;
 use leasehold_core::{Capability, Error, ErrorKind, Precondition, Result, Store, Version};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    call::{patiently, read_within},
+    call::{is_transient, patiently, read_within, write_within},
     lease::PREFIX,
 };
 
@@ -17,8 +17,11 @@ const PROBE: u32 = 1;
 /// How many writers race.
 const RACERS: usize = 8;
 
-/// How long it may take altogether.
+/// How long one attempt may take altogether.
 const WITHIN: Duration = Duration::from_secs(60);
+
+/// How long one call to the store may take: an answer that is lost is not waited for that long.
+const CALL_WITHIN: Duration = Duration::from_secs(5);
 
 /// The verdict as it is kept in the store.
 #[derive(Serialize, Deserialize, PartialEq)]
@@ -47,20 +50,26 @@ pub(crate) async fn certify(store: &Store) -> Result<()> {
 async fn probe_once(store: &Store) -> Result<()> {
     let verdict = Verdict { probe: PROBE, certified: true };
     let verdict_key = format!("{PREFIX}/.certification/verdict-{PROBE}");
-    if let Some(object) = store.get(&verdict_key).await?
-        && let Ok(kept) = object.json::<Verdict>().await
-        && kept == verdict
-    {
+    let clock = &*store.environment().clock;
+    let kept = read_within(clock, CALL_WITHIN, async {
+        let Some(object) = store.get(&verdict_key).await? else { return Ok(None) };
+        // What is no verdict is none; what could not be read may be one.
+        match object.json::<Verdict>().await {
+            Err(error) if is_transient(&error) => Err(error),
+            kept => Ok(kept.ok()),
+        }
+    });
+    if kept.await?.as_ref() == Some(&verdict) {
         return Ok(());
     }
     // A key of its own for every attempt: what an earlier one left in flight cannot disturb it.
     let key = format!("{PREFIX}/.certification/probe-{}", store.environment().identifier());
     let result = probe(store, &key).await;
-    let cleaned = store.delete(&key).await;
+    let cleaned = write_within(clock, CALL_WITHIN, store.delete(&key).into_future()).await;
     result?;
     cleaned?;
-    store.put(&verdict_key, leasehold_core::Json(verdict)).await?;
-    Ok(())
+    let noted = store.put(&verdict_key, leasehold_core::Json(verdict)).into_future();
+    write_within(clock, CALL_WITHIN, noted).await.map(drop)
 }
 
 async fn probe(store: &Store, key: &str) -> Result<()> {
@@ -77,7 +86,7 @@ async fn probe(store: &Store, key: &str) -> Result<()> {
         }
     }
     // And what stands is still what the winner wrote.
-    match store.head(key).await? {
+    match read_within(&*store.environment().clock, CALL_WITHIN, store.head(key)).await? {
         Some(metadata) if metadata.version == updated => Ok(()),
         _ => Err(ignores("a read after an acknowledged write did not return it")),
     }
@@ -99,27 +108,33 @@ async fn race(store: &Store, key: &str, precondition: &Precondition) -> Result<V
     let Some((body, version)) = winner else {
         return Err(ignores(&format!("of {RACERS} racing puts none was accepted")));
     };
-    if let Some(object) = store.get(key).await?
-        && *object.version() == version
-        && object.bytes().await? == body.as_bytes()
-    {
-        return Ok(version);
+    let found = read_within(&*store.environment().clock, CALL_WITHIN, async {
+        let Some(object) = store.get(key).await? else { return Ok(None) };
+        Ok(Some((object.version().clone(), object.bytes().await?)))
+    });
+    match found.await? {
+        Some((read, bytes)) if read == version && bytes == body.as_bytes() => Ok(version),
+        _ => Err(ignores("a read after an acknowledged write did not return it")),
     }
-    Err(ignores("a read after an acknowledged write did not return it"))
 }
 
 /// One put; a store that asks for a slower pace is asked again.
 async fn put(store: &Store, key: &str, body: &str, precondition: &Precondition) -> Result<Version> {
     let environment = store.environment();
+    let clock = &*environment.clock;
+    let send = || {
+        let put = store.put(key, body).precondition(precondition.clone());
+        write_within(clock, CALL_WITHIN, put.into_future())
+    };
     for attempt in 0..6 {
-        match store.put(key, body).precondition(precondition.clone()).await {
+        match send().await {
             Err(error) if error.is_retryable() => {
-                environment.clock.sleep(environment.jitter(Duration::from_millis(100 << attempt))).await;
+                clock.sleep(environment.jitter(Duration::from_millis(100 << attempt))).await;
             }
             settled => return settled,
         }
     }
-    store.put(key, body).precondition(precondition.clone()).await
+    send().await
 }
 
 fn ignores(how: &str) -> Error {

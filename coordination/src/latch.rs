@@ -9,7 +9,7 @@ use crate::{
     Wait, certify,
     node::check_name,
     register::{Next, Register, State},
-    wake::Wake,
+    watch::TimedWake,
 };
 
 /// Something that many wait for, and that opens once it was counted down to nothing: a migration that five hosts take
@@ -114,7 +114,7 @@ impl Latch {
     /// # Cancel safety
     /// Waiting can be given up and begun again at any time.
     pub async fn wait(&self, wait: Wait) -> Result<bool> {
-        let mut wake = Wake::of_key(&self.store, &self.key, wait);
+        let mut wake = TimedWake::of_key(&self.store, &self.key, wait);
         loop {
             if self.register.read().await?.left == 0 {
                 return Ok(true);

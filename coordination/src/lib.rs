@@ -9,6 +9,7 @@
 //! | divide work among nodes | [`shards`] |
 //! | number things | [`Counter`], [`Ids`] |
 //! | wait for each other | [`Latch`], [`Locks::barrier`] |
+//! | see what becomes of a key or a prefix | [`Watch`] |
 //! | write so that a stale holder is refused | [`Guarded`], from any of the holders above |
 //!
 //! # What holds
@@ -38,9 +39,11 @@ mod register;
 mod sequences;
 mod settle;
 pub mod shards;
+#[cfg(test)]
+mod simulation;
 mod token;
 mod ttl;
-mod wake;
+mod watch;
 
 pub use election::{Elections, Leadership};
 pub use guarded::{Guarded, GuardedRecord};
@@ -52,3 +55,4 @@ pub use node::Node;
 pub use sequences::{Counter, IdRange, Ids};
 pub use token::Token;
 pub use ttl::Ttl;
+pub use watch::{Difference, KeyWatch, PrefixWatch, Watch};

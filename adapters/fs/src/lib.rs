@@ -34,8 +34,18 @@
 //! | batch | gets, streams and values above 1 MiB, and all on their keys, as alone. Other puts and deletes: one change of thread for up to 256 of them or 8 MiB; each as alone, but without its syncs; durable: together one `syncfs`, where that can be trusted and little else waits to be written, otherwise an `fadvise` and an `fsync` for each file; then one shared `fsync` of each directory. What somebody's lock holds up is done once more, alone |
 //! | increment | as put, and a read; durable: the `fsync` is under the lock |
 //! | list | `getdents` for each directory, `stat` for each entry |
+//! | watch a key | the first: `inotify_init1`, `eventfd2` and a thread, until the last is dropped; each: `openat2`, `inotify_add_watch`, `fstat`, `close`, and an `openat2` or two more for each missing directory |
+//! | watch a prefix | the same, and `getdents`, for each directory below, up to 8,192 of them |
+//! | a change in a watched directory | nothing for who makes it; for the thread a `poll` and two `read`s for all that happened since |
 //!
 //! On a filesystem in memory writes of up to 64 KiB run on the caller's thread, unless somebody holds the lock.
+//!
+//! # Changes
+//!
+//! On Linux the kernel tells who watches, whichever process wrote ([`Changes`](leasehold_core::Capability::Changes)): an opened store
+//! has one inotify instance and one thread while somebody watches. A key is watched by the directory of its file, or the nearest
+//! that exists. What another program writes into a file in place is not told, only what it renames, makes or removes. Where the
+//! system has no room (`fs.inotify.max_user_instances`, `max_user_watches`), or `/proc` is missing, there is no watch, and one polls.
 //!
 //! # Attributes
 //!

@@ -71,7 +71,8 @@ async fn stop(supervisor: &mut Supervisor, seed: u64, ttl: Duration) -> Result<(
         let victim = victim(supervisor, seed / 7, true).await?;
         let name = announce(supervisor, victim, "stopping");
         supervisor.stop(victim)?;
-        let longest = ttl * 3 + Duration::from_secs(1);
+        // A leader may have to be replaced first, which takes as long again.
+        let longest = ttl * 6 + Duration::from_secs(1);
         let taken = supervisor
             .until_within(longest, "the stopped node's shards are taken over", Book::failed_over)
             .await?;

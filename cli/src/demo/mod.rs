@@ -16,7 +16,7 @@ mod view;
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use leasehold::{Environment, Json, Stack, Store, coordination::Ttl};
 use tempfile::TempDir;
 
@@ -64,6 +64,9 @@ pub(crate) struct Arguments {
     /// The leases' time to live, from 300ms to 1m
     #[arg(long, default_value = "2s", value_parser = leasehold::units::duration)]
     ttl: Duration,
+    /// Who divides the shards: a lease for each, or a leader that plans
+    #[arg(long, value_enum, default_value_t)]
+    coordinator: Coordinator,
     /// The most files to take
     #[arg(long, default_value_t = 2_000, value_name = "N")]
     files_max: usize,
@@ -79,6 +82,26 @@ pub(crate) struct Arguments {
     /// Print the result as one line of JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Who divides the shards among the nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Coordinator {
+    /// Every node takes the leases that it can get.
+    #[default]
+    Lease,
+    /// The nodes elect a leader, which plans who owns what.
+    Leader,
+}
+
+impl Coordinator {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Lease => "lease",
+            Self::Leader => "leader",
+        }
+    }
 }
 
 impl Arguments {
@@ -183,6 +206,7 @@ async fn play(arguments: &Arguments, place: &Place, signals: &mut Signals) -> Re
         run: place.run.clone(),
         input: arguments.input.clone(),
         ttl: arguments.ttl,
+        coordinator: arguments.coordinator,
         silence_max: (arguments.ttl * 20).max(Duration::from_secs(60)),
     };
     let book = Book::new(work.plan.shards.iter().map(Vec::len));
@@ -235,7 +259,13 @@ async fn check(arguments: &Arguments, place: &Place, work: Work, book: Book) -> 
     let results = place.store.namespace(Plan::RESULTS)?;
     let findings = verify::verify(&results, &plan, &looks, &book.acknowledged).await?;
     tell(&mut view, &findings);
-    Ok(Report::new(Asked { nodes: arguments.nodes, seed }, &tree, &book, &findings, view.elapsed()))
+    Ok(Report::new(
+        Asked { nodes: arguments.nodes, seed, coordinator: arguments.coordinator },
+        &tree,
+        &book,
+        &findings,
+        view.elapsed(),
+    ))
 }
 
 fn tell(view: &mut View, findings: &Findings) {

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde::Serialize;
 
-use super::{book::Book, tree::Tree, verify::Findings};
+use super::{Coordinator, book::Book, tree::Tree, verify::Findings};
 
 /// The result of a run.
 #[derive(Clone, Debug, Serialize)]
@@ -14,6 +14,7 @@ pub(crate) struct Report {
     bytes: u64,
     shards: usize,
     nodes: usize,
+    coordinator: Coordinator,
     takeovers: usize,
     stale_writes_refused: usize,
     stale_writes_accepted: usize,
@@ -40,6 +41,7 @@ struct Percentiles {
 pub(crate) struct Asked {
     pub(crate) nodes: usize,
     pub(crate) seed: u64,
+    pub(crate) coordinator: Coordinator,
 }
 
 impl Report {
@@ -62,6 +64,7 @@ impl Report {
             bytes: tree.bytes,
             shards: book.shards.len(),
             nodes: asked.nodes,
+            coordinator: asked.coordinator,
             takeovers: book.takeovers,
             stale_writes_refused: book.stale_refused,
             stale_writes_accepted: book.stale_accepted,
@@ -88,8 +91,14 @@ impl fmt::Display for Report {
         let Percentiles { p50, max } = self.failover_ms;
         writeln!(
             f,
-            "{} files ({} bytes) in {} shards on {} nodes, in {:.1} s (seed {})",
-            self.files, self.bytes, self.shards, self.nodes, self.seconds, self.seed
+            "{} files ({} bytes) in {} shards on {} nodes, divided by {}, in {:.1} s (seed {})",
+            self.files,
+            self.bytes,
+            self.shards,
+            self.nodes,
+            self.coordinator.name(),
+            self.seconds,
+            self.seed
         )?;
         writeln!(f, "takeovers             {} (failover p50 {p50} ms, max {max} ms)", self.takeovers)?;
         writeln!(

@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use super::{
+    Coordinator,
     book::{Book, News, Process, Status},
     protocol::{Event, Order},
     view::View,
@@ -37,6 +38,7 @@ pub(crate) struct Setting {
     pub(crate) run: String,
     pub(crate) input: PathBuf,
     pub(crate) ttl: Duration,
+    pub(crate) coordinator: Coordinator,
     /// How long nothing at all may happen.
     pub(crate) silence_max: Duration,
 }
@@ -75,6 +77,7 @@ impl Supervisor {
         let mut child = Command::new(std::env::current_exe().map_err(refuse)?)
             .args(["demo-node", "--store", &self.setting.store, "--run", &self.setting.run, "--node", name])
             .args(["--ttl-ms", &self.setting.ttl.as_millis().to_string()])
+            .args(["--coordinator", self.setting.coordinator.name()])
             .args(["--parent", &std::process::id().to_string()])
             .arg("--input")
             .arg(&self.setting.input)

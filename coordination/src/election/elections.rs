@@ -1,14 +1,18 @@
 //! Campaigning for an election, and watching one.
 
-use std::{fmt, future::IntoFuture};
+use std::{fmt, future::IntoFuture, time::Duration};
 
 use futures_util::{StreamExt, future::BoxFuture};
 use leasehold_core::{BoxStream, Bytes, Entry, Error, Key, Result, Store};
 
 use super::{LEADER, Leadership, PREFIX, PROCLAMATION};
 use crate::{
-    Acquire, Guarded, LeaseState, LeaseView, Leases, Node, Token, Ttl, Wait, node::check_name, wake::Wake,
+    Acquire, Guarded, LeaseState, LeaseView, Leases, Node, Token, Ttl, Wait, call::read_within,
+    node::check_name, watch::TimedWake,
 };
+
+/// How long one call to the store may take.
+const CALL_WITHIN: Duration = Duration::from_secs(5);
 
 /// The elections of a store, as one candidate sees them. Cloning is cheap and shares everything.
 ///
@@ -42,6 +46,11 @@ impl Elections {
     /// As [`Leases::connect`].
     pub async fn connect(store: Store, node: Node) -> Result<Self> {
         Ok(Self { leases: Leases::connect_under(store, node, PREFIX).await? })
+    }
+
+    /// The elections beside leases that are connected already.
+    pub(crate) fn beside(leases: &Leases) -> Self {
+        Self { leases: leases.under(PREFIX) }
     }
 
     /// Who stands.
@@ -81,7 +90,10 @@ impl Elections {
         let name = name.as_ref();
         let Some(view) = self.leases.observe(election(name)?).await? else { return Ok(None) };
         let LeaseView { token: term, holder: node, state, ttl, .. } = view;
-        let kept = Guarded::read_unfenced(self.leases.store(), proclamation(name)?).await?;
+        let store = self.leases.store();
+        let clock = &*store.environment().clock;
+        let kept =
+            read_within(clock, CALL_WITHIN, Guarded::read_unfenced(store, proclamation(name)?)).await?;
         // What an earlier leader said is not the word of this one.
         let proclaimed = kept.filter(|record| record.token == term).and_then(|record| record.value);
         Ok(Some(LeaderView { name: name.to_owned(), term, node, state, ttl, proclaimed }))
@@ -106,7 +118,7 @@ impl Elections {
     ) -> Result<Option<LeaderView>> {
         let name = name.as_ref();
         let store = self.leases.store();
-        let mut wake = Wake::of_prefix(store, &format!("{PREFIX}/{name}/"), wait)?;
+        let mut wake = TimedWake::of_prefix(store, &format!("{PREFIX}/{name}/"), wait)?;
         loop {
             if let Some(view) = self.observe(name).await?
                 && known != Some(&view)

@@ -8,7 +8,7 @@ use leasehold_core::{Error, ErrorKind, Key, Result};
 use super::{
     held::{self, Lease},
     leases::Inner,
-    machine::{Contender, Event, Holding, Patience, Verdict},
+    machine::{Command, Contender, Event, Holding, Patience, Verdict},
 };
 use crate::{LeaseState, Ttl};
 
@@ -34,7 +34,8 @@ pub enum Wait {
 /// # Cost
 /// One conditional put when this process released the lease last; otherwise one read more. While waiting, one
 /// conditional read (not changed: no content) every tenth of the time to live of the lease, at most every 10 ms and at
-/// least every second.
+/// least every second. Where the store tells of [changes](leasehold_core::Capability::Changes), as memory and directories do, one
+/// more to begin with and one for each renewal, and a release is seen at once.
 ///
 /// # Errors
 /// [`Invalid`](ErrorKind::Invalid) for an unsound name, or for a record of a newer format;
@@ -113,10 +114,16 @@ impl Campaign {
 
     async fn run(&mut self) -> Verdict {
         let driver = self.inner.driver(&self.key);
+        let mut wake = driver.wake();
         let mut event = Event::Woke;
         loop {
             let Some(contender) = &mut self.contender else { return Ok(None) };
             let command = contender.step(&driver.tick(), event);
+            if let Command::Watch(longest) = command {
+                wake.pause(longest).await;
+                event = Event::Woke;
+                continue;
+            }
             event = match driver.perform(command).await {
                 Ok(happened) => happened,
                 Err(verdict) => return verdict,

@@ -1,12 +1,17 @@
 //! Performs what the machines of a lease command: one read or write, or a sleep, at a time.
 
-use leasehold_core::{Body, Bytes, Clock, Error, GetOptions, Key, Lookup, Precondition, Result, Store};
+use leasehold_core::{
+    Body, Bytes, Clock, Error, GetOptions, Key, Lookup, Precondition, Result, Scope, Store,
+};
 
 use super::{
-    machine::{Command, Event, Tick},
+    machine::{CALL_WITHIN, Command, Event, Tick},
     record::{RECORD_BYTES_MAX, Record},
 };
-use crate::call::{read_within, write_within};
+use crate::{
+    call::{read_within, write_within},
+    watch::Wake,
+};
 
 /// The record of one lease in its store.
 #[derive(Clone, Debug)]
@@ -24,6 +29,11 @@ impl Driver {
         &*self.store.environment().clock
     }
 
+    /// How to wait for the record to change.
+    pub(crate) fn wake(&self) -> Wake {
+        Wake::new(self.store.clone(), Scope::Key(self.key.clone())).eager()
+    }
+
     /// The time of both clocks and a fresh nonce.
     pub(crate) fn tick(&self) -> Tick {
         let random = &self.store.environment().random;
@@ -38,7 +48,8 @@ impl Driver {
     pub(crate) async fn perform<T>(&self, command: Command<T>) -> Result<Event, T> {
         let outcome = match command {
             Command::Done(done) => return Err(done),
-            Command::Sleep(duration) => {
+            // Who watches does so itself, with a `Wake`.
+            Command::Sleep(duration) | Command::Watch(duration) => {
                 self.clock().sleep(duration).await;
                 Ok(Event::Woke)
             }
@@ -56,7 +67,8 @@ impl Driver {
 
     /// The record as it is now.
     pub(crate) async fn record(&self) -> Result<Option<Record>> {
-        match self.read(GetOptions::default()).await.map_err(|error| self.told(error))? {
+        let read = read_within(self.clock(), CALL_WITHIN, self.read(GetOptions::default()));
+        match read.await.map_err(|error| self.told(error))? {
             Event::Found(record, _) => Ok(Some(*record)),
             _ => Ok(None),
         }

@@ -22,7 +22,7 @@ type Task = BoxFuture<'static, ()>;
 
 /// The thread that keeps the leases of one process. It starts with the first lease, and ends when this is dropped and
 /// the last lease is over.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Keeper {
     tasks: Mutex<Option<mpsc::UnboundedSender<Task>>>,
 }
@@ -33,6 +33,9 @@ impl Keeper {
     /// # Errors
     /// `Unavailable` when the system gives no thread.
     pub(crate) fn spawn(&self, task: Task) -> Result<()> {
+        // A simulated machine has no threads.
+        #[cfg(test)]
+        let Some(task) = crate::simulation::adopt(task) else { return Ok(()) };
         let mut tasks = self.tasks.lock();
         let task = match &*tasks {
             Some(running) => match running.send(task) {

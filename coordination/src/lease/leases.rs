@@ -39,7 +39,7 @@ pub(crate) struct Inner {
     prefix: &'static str,
     pub(crate) node: Node,
     pub(crate) cache: Arc<Cache>,
-    pub(crate) keeper: Keeper,
+    pub(crate) keeper: Arc<Keeper>,
 }
 
 impl Inner {
@@ -76,7 +76,7 @@ impl Leases {
     /// The same for records under another prefix.
     pub(crate) async fn connect_under(store: Store, node: Node, prefix: &'static str) -> Result<Self> {
         certify::certify(&store).await?;
-        let inner = Inner { store, prefix, node, cache: Arc::default(), keeper: Keeper::default() };
+        let inner = Inner { store, prefix, node, cache: Arc::default(), keeper: Arc::default() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -96,8 +96,20 @@ impl Leases {
         Acquire::new(self.inner.clone(), key)
     }
 
+    /// The leases under another prefix, of the same node on the same thread.
+    pub(crate) fn under(&self, prefix: &'static str) -> Self {
+        let Inner { store, node, keeper, .. } = &*self.inner;
+        let (store, node, keeper) = (store.clone(), node.clone(), keeper.clone());
+        Self { inner: Arc::new(Inner { store, prefix, node, cache: Arc::default(), keeper }) }
+    }
+
     pub(crate) fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    /// The thread that renews.
+    pub(crate) fn keeper(&self) -> &Arc<Keeper> {
+        &self.inner.keeper
     }
 
     /// Runs `task` on the thread that renews.

@@ -142,6 +142,7 @@ impl Validity {
             // In slices: a sleep does not count the time that the machine is suspended, the deadline does.
             let pause = self.remaining().min(slice);
             tokio::select! {
+                biased;
                 _ = changes.changed() => {}
                 () = changed(&mut above) => {}
                 () = self.clock.sleep(pause) => {}

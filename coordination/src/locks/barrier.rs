@@ -1,6 +1,6 @@
 //! A barrier: nobody goes on until all are there.
 
-use std::{collections::HashMap, future::IntoFuture, sync::Arc};
+use std::{collections::BTreeMap, future::IntoFuture, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use leasehold_core::{Error, Key, Result};
@@ -16,7 +16,7 @@ use crate::{
     call::is_transient,
     node::check_name,
     register::{Next, Register, State},
-    wake::Wake,
+    watch::TimedWake,
 };
 
 /// Who has arrived, and how often all were there.
@@ -118,7 +118,7 @@ impl IntoFuture for BarrierRequest {
             }
             let store = self.inner.leases.store().clone();
             let key = Key::new(format!("_cluster/barriers/{}", self.name))?;
-            let mut wake = Wake::of_key(&store, &key, self.wait);
+            let mut wake = TimedWake::of_key(&store, &key, self.wait);
             let mut visit = Visit {
                 session: self.inner.session().await?,
                 arrival: Arrival {
@@ -129,7 +129,7 @@ impl IntoFuture for BarrierRequest {
                 inner: self.inner,
                 register: Arc::new(Register::new(store, key)),
                 parties: self.parties,
-                dead: HashMap::new(),
+                dead: BTreeMap::new(),
                 gone: Vec::new(),
                 waits: false,
             };
@@ -151,7 +151,7 @@ struct Visit {
     session: Arc<Session>,
     arrival: Arrival,
     parties: u32,
-    dead: HashMap<String, Dead>,
+    dead: BTreeMap<String, Dead>,
     /// Sessions that are over.
     gone: Vec<String>,
     /// Whether the record may say that we are there.
@@ -178,7 +178,7 @@ impl Visit {
     }
 
     /// Waits for the others: opened or out of time, or `None` when this one must arrive anew.
-    async fn wait(&mut self, awaited: u64, wake: &mut Wake) -> Result<Option<Option<u64>>> {
+    async fn wait(&mut self, awaited: u64, wake: &mut TimedWake) -> Result<Option<Option<u64>>> {
         loop {
             let gone = &self.gone;
             let barrier = self
@@ -190,9 +190,8 @@ impl Visit {
                     Ok(if barrier.arrived.len() == before { Next::Keep(now) } else { Next::Write(now) })
                 })
                 .await?;
-            for (_, dead) in self.dead.drain() {
-                // What cannot be removed now does no harm.
-                let _ = dead.bury(self.inner.leases.store()).await;
+            for dead in std::mem::take(&mut self.dead).into_values() {
+                dead.bury(&self.inner.leases);
             }
             if barrier.generation >= awaited {
                 self.waits = false;
@@ -205,7 +204,7 @@ impl Visit {
                 if there.session == self.session.id || self.dead.contains_key(&there.session) {
                     continue;
                 }
-                match session::fence(&self.inner.leases, &there.session).await {
+                match session::fence(&self.inner.leases, &there.session, self.inner.ttl).await {
                     Ok(Some(dead)) => {
                         self.gone.push(there.session.clone());
                         self.dead.insert(there.session.clone(), dead);
@@ -239,16 +238,17 @@ impl Visit {
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        let dead = std::mem::take(&mut self.dead);
-        if !self.waits && dead.is_empty() {
+        for dead in std::mem::take(&mut self.dead).into_values() {
+            dead.bury(&self.inner.leases);
+        }
+        if !self.waits {
             return;
         }
-        let (inner, register, id) = (self.inner.clone(), self.register.clone(), self.arrival.id.clone());
-        let (waits, session) = (self.waits, self.session.clone());
+        let (register, id, session) = (self.register.clone(), self.arrival.id.clone(), self.session.clone());
         let leases = self.inner.leases.clone();
         // Without a thread to do it on, the time to live takes the arrival back.
         let _ = leases.in_background(Box::pin(async move {
-            while waits && session.validity().over().is_none() {
+            while session.validity().over().is_none() {
                 // Written even when there is nothing to take back: a write that is still on its way is refused then.
                 let left = register.change(|barrier| {
                     barrier.arrived.retain(|there| there.id != id);
@@ -258,9 +258,6 @@ impl Drop for Visit {
                     Err(error) if is_transient(&error) || error.is_conflict() => {}
                     Ok(()) | Err(_) => break,
                 }
-            }
-            for (_, dead) in dead {
-                let _ = dead.bury(inner.leases.store()).await;
             }
         }));
     }

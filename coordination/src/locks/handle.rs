@@ -145,9 +145,11 @@ impl Locks {
     }
 
     /// Asks for several locks at once, each alone. They are taken in the order of their names, so that calls of this
-    /// kind cannot wait for each other in a circle.
+    /// kind cannot wait for each other in a circle; with those of other kinds they can, as one [`owner`](Locks::owner).
     pub fn all<N: AsRef<str>>(&self, names: impl IntoIterator<Item = N>) -> AllRequest {
-        AllRequest::new(self.clone(), names.into_iter().map(|name| name.as_ref().to_owned()).collect())
+        // Who holds some and waits for others is one owner, or nobody sees the circles that it is part of.
+        let locks = if self.owner.is_some() { self.clone() } else { self.owner() };
+        AllRequest::new(locks, names.into_iter().map(|name| name.as_ref().to_owned()).collect())
     }
 
     /// Arrives at a barrier and waits until `parties` are there, from 1 to 1,000. `name` is a key of up to 128 bytes.

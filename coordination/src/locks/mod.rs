@@ -7,7 +7,7 @@ mod handle;
 mod held;
 mod owner;
 mod request;
-mod session;
+pub(crate) mod session;
 mod state;
 
 pub use barrier::BarrierRequest;

@@ -1,6 +1,6 @@
 //! Asking for a lock: the options, and the wait.
 
-use std::{collections::HashMap, future::IntoFuture, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::IntoFuture, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use leasehold_core::{Error, Result};
@@ -17,7 +17,7 @@ use crate::{
     Wait,
     call::is_transient,
     register::{Next, Register},
-    wake::Wake,
+    watch::TimedWake,
 };
 
 /// How long an owner waits before it looks for a deadlock, and again.
@@ -204,14 +204,14 @@ struct Campaign {
     wanted: Wanted,
     fair: bool,
     wait: Wait,
-    wake: Wake,
+    wake: TimedWake,
     register: Arc<Register<LockState>>,
     session: Arc<Session>,
     claim: Claim,
     /// Whether the claim may be in the record, or may still get there.
     in_doubt: bool,
     /// Sessions that are over, until what they held is free.
-    dead: HashMap<String, Dead>,
+    dead: BTreeMap<String, Dead>,
     /// Our own sessions that ended while this waited.
     spent: Vec<String>,
     /// Whether our locks may say what we wait for.
@@ -229,7 +229,7 @@ impl Campaign {
         let session = inner.session().await?;
         let store = inner.leases.store();
         let now = store.environment().clock.monotonic();
-        let wake = Wake::of_key(store, register.key(), wait);
+        let wake = TimedWake::of_key(store, register.key(), wait);
         let claim = Claim {
             id: store.environment().identifier(),
             owner: owner.id.clone(),
@@ -249,7 +249,7 @@ impl Campaign {
             session,
             claim,
             in_doubt: false,
-            dead: HashMap::new(),
+            dead: BTreeMap::new(),
             spent: Vec::new(),
             noted: false,
             note_stands: false,
@@ -278,7 +278,7 @@ impl Campaign {
                 },
                 claimed => claimed?,
             };
-            self.bury_dead().await;
+            self.bury_dead();
             if let Some(token) = standing.token() {
                 if self.session.validity().over().is_some() {
                     // It took so long to learn of it that it is over.
@@ -364,7 +364,7 @@ impl Campaign {
             if *session == self.session.id || self.dead.contains_key(session) {
                 continue;
             }
-            match session::fence(&self.inner.leases, session).await {
+            match session::fence(&self.inner.leases, session, self.inner.ttl).await {
                 Ok(Some(dead)) => drop(self.dead.insert(session.clone(), dead)),
                 Ok(None) => {}
                 Err(error) if is_transient(&error) => {}
@@ -374,16 +374,16 @@ impl Campaign {
         Ok(!self.dead.is_empty())
     }
 
-    /// What the dead held is free; their sessions can go. What cannot be removed now does no harm.
-    async fn bury_dead(&mut self) {
-        for (_, dead) in self.dead.drain() {
-            let _ = dead.bury(self.inner.leases.store()).await;
+    /// What the dead held is free; their sessions can go.
+    fn bury_dead(&mut self) {
+        for dead in std::mem::take(&mut self.dead).into_values() {
+            dead.bury(&self.inner.leases);
         }
     }
 
     /// The time is up: out of the line, unless the lock was granted meanwhile.
     async fn give_up(&mut self) -> Result<Option<Lock>> {
-        let id = &self.claim.id;
+        let (id, in_doubt) = (&self.claim.id, self.in_doubt);
         let standing = self
             .register
             .change(|state| match state.standing(id) {
@@ -391,6 +391,8 @@ impl Campaign {
                     state.leave(id);
                     Ok(Next::Write(Standing::Out))
                 }
+                // A write that is still on its way is refused after this one.
+                Standing::Out if in_doubt => Ok(Next::Write(Standing::Out)),
                 standing => Ok(Next::Keep(standing)),
             })
             .await?;
@@ -510,10 +512,10 @@ async fn write_note(inner: &Inner, name: &str, note: impl Fn(&mut LockState)) ->
 
 impl Drop for Campaign {
     fn drop(&mut self) {
-        let dead = std::mem::take(&mut self.dead);
+        self.bury_dead();
         let (inner, owner, noted) = (self.inner.clone(), self.owner.clone(), self.noted);
         let (in_doubt, register, id) = (self.in_doubt, self.register.clone(), self.claim.id.clone());
-        if !in_doubt && !noted && dead.is_empty() {
+        if !in_doubt && !noted {
             return;
         }
         let leases = self.inner.leases.clone();
@@ -535,9 +537,6 @@ impl Drop for Campaign {
             }
             if noted {
                 let _ = note(&inner, &owner, Note::WaitedFor(&name)).await;
-            }
-            for (_, dead) in dead {
-                let _ = dead.bury(inner.leases.store()).await;
             }
         }));
     }

@@ -1,18 +1,25 @@
 //! Sessions: what keeps the claims of a process alive, one lease for all of them, and how a dead one is put to rest.
 
-use std::sync::Arc;
+use std::{future::IntoFuture, sync::Arc, time::Duration};
 
 use leasehold_core::{Result, Store};
 use parking_lot::Mutex;
 
-use crate::{Lease, Leases, Ttl, Wait, lease::validity::Validity};
+use crate::{
+    Lease, Leases, Ttl, Wait,
+    call::{patiently, write_within},
+    lease::validity::Validity,
+};
+
+/// How long one call to the store may take.
+const CALL_WITHIN: Duration = Duration::from_secs(5);
 
 /// Before the names of sessions, among those of leases.
 const SESSIONS: &str = ".sessions";
 
 /// One session: a lease under a name that is never used again.
-pub(super) struct Session {
-    pub(super) id: String,
+pub(crate) struct Session {
+    pub(crate) id: String,
     lease: Mutex<Option<Lease>>,
     validity: Arc<Validity>,
     leases: Leases,
@@ -20,7 +27,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Opens a session. Costs one read and one put.
-    pub(super) async fn open(leases: &Leases, ttl: Ttl) -> Result<Self> {
+    pub(crate) async fn open(leases: &Leases, ttl: Ttl) -> Result<Self> {
         loop {
             let id = leases.store().environment().identifier();
             // Nobody else knows the name, so it is free; if not, the generator is at fault, and the next will do.
@@ -31,12 +38,12 @@ impl Session {
         }
     }
 
-    pub(super) fn validity(&self) -> &Arc<Validity> {
+    pub(crate) fn validity(&self) -> &Arc<Validity> {
         &self.validity
     }
 
     /// Ends it. Everything that it kept alive is free at once.
-    pub(super) async fn close(&self) -> Result<()> {
+    pub(crate) async fn close(&self) -> Result<()> {
         let lease = self.lease.lock().take();
         match lease {
             Some(lease) => bury(lease, self.leases.store().clone()).await,
@@ -48,30 +55,31 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.lock().take() {
-            let store = self.leases.store().clone();
-            // Without a thread to do it on, the time to live frees what it kept.
-            let _ = self.leases.in_background(Box::pin(async move { drop(bury(lease, store).await) }));
+            bury_in_background(lease, &self.leases);
         }
     }
 }
 
 /// A session of somebody else that is over for good.
-pub(super) struct Dead(Lease);
+pub(crate) struct Dead(Lease);
 
 /// Sees whether a session is over, and makes sure that it stays so. `None` while its process may be alive.
 ///
 /// To be asked again and again: it is over when its record did not change for its whole time to live, counted
 /// from the first time that this process asked. Costs one read without content, and one put for the last time.
-pub(super) async fn fence(leases: &Leases, id: &str) -> Result<Option<Dead>> {
+///
+/// `ttl` is how long others have to wait when this process is gone before it is done with it.
+pub(crate) async fn fence(leases: &Leases, id: &str, ttl: Ttl) -> Result<Option<Dead>> {
     // Whoever can take the lease has ended the session: no renewal can succeed any more.
-    let taken = leases.acquire_internal(name(id)).ttl(Ttl::default()).wait(Wait::Try).await?;
+    let taken = leases.acquire_internal(name(id)).ttl(ttl).wait(Wait::Try).await?;
     Ok(taken.map(Dead))
 }
 
 impl Dead {
-    /// Removes what is left of it. Nothing refers to it any more, or will find it absent, which says the same.
-    pub(super) async fn bury(self, store: &Store) -> Result<()> {
-        bury(self.0, store.clone()).await
+    /// Removes what is left of it, while nobody waits for that. Nothing refers to it any more, or will find it absent,
+    /// which says the same.
+    pub(crate) fn bury(self, leases: &Leases) {
+        bury_in_background(self.0, leases);
     }
 }
 
@@ -79,8 +87,16 @@ impl Dead {
 async fn bury(lease: Lease, store: Store) -> Result<()> {
     let key = format!("{}/{}", crate::lease::PREFIX, lease.name());
     let released = lease.release().await;
-    store.delete(&key).await?;
+    let clock = &*store.environment().clock;
+    let delete = || write_within(clock, CALL_WITHIN, store.delete(&key).into_future());
+    patiently(store.environment(), delete).await?;
     released
+}
+
+fn bury_in_background(lease: Lease, leases: &Leases) {
+    let store = leases.store().clone();
+    // Without a thread to do it on, the time to live frees what it kept.
+    let _ = leases.in_background(Box::pin(async move { drop(bury(lease, store).await) }));
 }
 
 fn name(id: &str) -> String {

@@ -37,12 +37,20 @@ pub struct Join {
     role: Role,
     metadata: NodeMetadata,
     ttl: Ttl,
+    keeper: Arc<Keeper>,
 }
 
 impl Join {
     pub(super) fn new(store: Store, node: Node) -> Self {
         let ttl = Ttl::new(std::time::Duration::from_secs(30)).unwrap_or_default();
-        Self { store, node, role: Role::default(), metadata: NodeMetadata::default(), ttl }
+        Self {
+            store,
+            node,
+            role: Role::default(),
+            metadata: NodeMetadata::default(),
+            ttl,
+            keeper: Arc::default(),
+        }
     }
 
     /// What part it takes; a follower by default.
@@ -54,6 +62,12 @@ impl Join {
     /// What others should know of it.
     pub fn metadata(mut self, metadata: NodeMetadata) -> Self {
         self.metadata = metadata;
+        self
+    }
+
+    /// Beats on this thread.
+    pub(crate) fn on(mut self, keeper: &Arc<Keeper>) -> Self {
+        self.keeper = keeper.clone();
         self
     }
 
@@ -70,7 +84,7 @@ impl IntoFuture for Join {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            let Self { store, node, role, metadata, ttl } = self;
+            let Self { store, node, role, metadata, ttl, keeper } = self;
             let members = Members::observe(store.clone()).await?;
             let register = Arc::new(info(&store, node.name())?);
             let ttl_ms = u64::try_from(ttl.get().as_millis()).unwrap_or(u64::MAX);
@@ -83,8 +97,7 @@ impl IntoFuture for Join {
                 })
                 .await?;
             let taking_part = watch::Sender::new(Standing { draining: false, over: None });
-            let inner =
-                Arc::new(Inner { node, ttl, register, members, taking_part, keeper: Keeper::default() });
+            let inner = Arc::new(Inner { node, ttl, register, members, taking_part, keeper });
             inner.beat().await?;
             let heart = Arc::downgrade(&inner);
             let stop = inner.taking_part.subscribe();
@@ -107,7 +120,7 @@ struct Inner {
     register: Arc<Register<Info>>,
     members: Members,
     taking_part: watch::Sender<Standing>,
-    keeper: Keeper,
+    keeper: Arc<Keeper>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

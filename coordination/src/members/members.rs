@@ -17,7 +17,7 @@ use crate::{
     certify,
     node::check_node,
     register::{Next, Register},
-    wake::Wake,
+    watch::TimedWake,
 };
 
 /// How many nodes are looked at; past it, looking fails.
@@ -132,7 +132,7 @@ impl Members {
     /// Waiting can be given up and begun again at any time.
     pub async fn changed(&self, generation: u64, wait: Wait) -> Result<Option<View>> {
         let clock = self.store.environment().clock.clone();
-        let mut wake = Wake::of_prefix(&self.store, &format!("{PREFIX}/info/"), wait)?;
+        let mut wake = TimedWake::of_prefix(&self.store, &format!("{PREFIX}/info/"), wait)?;
         loop {
             let view = self.look().await?;
             if view.generation != generation {
@@ -186,7 +186,7 @@ impl Members {
         remove(&self.store, node).await
     }
 
-    pub(super) fn store(&self) -> &Store {
+    pub(crate) fn store(&self) -> &Store {
         &self.store
     }
 

@@ -37,6 +37,11 @@ impl Candidate {
         Self { avoid, ..self }
     }
 
+    /// Its weight; 0 for one that drains.
+    pub(super) fn effective_weight(&self) -> u32 {
+        if self.draining { 0 } else { self.weight }
+    }
+
     /// The name of the node.
     pub fn name(&self) -> &NodeName {
         &self.name

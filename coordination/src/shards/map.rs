@@ -2,7 +2,7 @@
 
 use leasehold_core::{Error, ErrorKind, Result};
 
-use super::{Change, Plan, Shard, ShardId, ShardState};
+use super::{Change, Plan, Shard, ShardId, ShardState, rendezvous::Contender};
 use crate::{NodeName, Token};
 
 /// Which node owns which shard: one version of it, written whole.
@@ -151,6 +151,72 @@ impl ShardMap {
                 return Err(Error::conflict(format!(
                     "shard {shard} is not moving under epoch {epoch}; read the shard map again"
                 )));
+            }
+        }
+        next.step();
+        Ok(next)
+    }
+
+    /// The owner of a shard has given it up under `epoch` and serves it no more: the node that it was moving to owns it, or
+    /// nobody.
+    ///
+    /// # Errors
+    /// As [`sealed`](Self::sealed).
+    pub fn given_up(&self, shard: ShardId, epoch: u64, owner: &str) -> Result<Self> {
+        let mut next = self.clone();
+        let given_up = next.at(shard)?;
+        if given_up.epoch() != epoch || given_up.owner().is_none_or(|name| name.as_str() != owner) {
+            return Err(Error::conflict(format!(
+                "{owner} does not own shard {shard} under epoch {epoch}; read the shard map again"
+            )));
+        }
+        let state = match given_up.moving_to().cloned() {
+            Some(owner) => ShardState::Owned { owner },
+            None => ShardState::Free,
+        };
+        given_up.begin(state);
+        next.step();
+        Ok(next)
+    }
+
+    /// A node asks for a shard out of turn: it gets it, at once if it is free, or is where it moves to. A node that would
+    /// hold two more than the owner then gives one of its own in exchange, so that the next plan has nothing to undo.
+    ///
+    /// # Errors
+    /// - [`Conflict`](ErrorKind::Conflict) for a shard that moves to another node already.
+    /// - [`Invalid`](ErrorKind::Invalid) for a shard that is not in the map.
+    pub fn asked_for(&self, shard: ShardId, to: &NodeName) -> Result<Self> {
+        let mut next = self.clone();
+        let asked_for = next.at(shard)?;
+        let owner = match asked_for.state().clone() {
+            ShardState::Owned { owner } if owner == *to => return Ok(next),
+            ShardState::Moving { to: other, .. } if other == *to => return Ok(next),
+            ShardState::Moving { to: other, .. } => {
+                return Err(Error::conflict(format!(
+                    "shard {shard} moves to {other} already; ask again later"
+                )));
+            }
+            ShardState::Free => {
+                asked_for.begin(ShardState::Owned { owner: to.clone() });
+                next.step();
+                return Ok(next);
+            }
+            ShardState::Owned { owner } => owner,
+        };
+        asked_for.send(owner.clone(), to.clone());
+        let holds = |name: &NodeName| {
+            let holder = |shard: &&Shard| shard.moving_to().or(shard.owner()) == Some(name);
+            next.shards.iter().filter(holder).count()
+        };
+        if holds(to) > holds(&owner) + 1 {
+            let contender = Contender::new(to, 1);
+            let settled = next
+                .shards
+                .iter_mut()
+                .filter(|shard| *shard.state() == ShardState::Owned { owner: to.clone() });
+            let least = settled.min_by(|a, b| contender.score(a.id()).total_cmp(&contender.score(b.id())));
+            if let Some(least) = least {
+                least.send(to.clone(), owner);
             }
         }
         next.step();

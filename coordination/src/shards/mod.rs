@@ -23,6 +23,9 @@
 //! the old one is refused where it is written, once the new owner has sealed.
 
 mod candidate;
+mod coordinator;
+mod leased;
+mod led;
 mod map;
 mod plan;
 mod planner;
@@ -32,6 +35,9 @@ mod rendezvous;
 mod shard;
 
 pub use candidate::Candidate;
+pub use coordinator::{Move, Owners, ShardCoordinator, ShardGuard, ShardOwner};
+pub use leased::{JoinLeased, LeasedShards};
+pub use led::{Answer, Ask, JoinLed, LedShards, Topology};
 pub use map::ShardMap;
 pub use plan::{Change, Plan, PlanOptions, plan};
 pub use shard::{Shard, ShardId, ShardState};

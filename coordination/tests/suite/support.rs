@@ -159,10 +159,9 @@ pub(crate) struct Counts {
 }
 
 impl Probe {
+    /// One that does not tell of changes, so that whoever waits polls.
     pub(crate) fn new() -> Self {
-        let inner = Memory::new();
-        let capabilities = inner.capabilities();
-        Self::with(inner, capabilities, false)
+        Self::without(Capability::Changes)
     }
 
     fn with(inner: Memory, capabilities: Capabilities, ignores_conditions: bool) -> Self {
@@ -328,7 +327,10 @@ impl StorageAdapter for Probe {
     }
 
     async fn changes(&self, scope: &Scope) -> Result<Option<Changes>> {
-        self.0.inner.changes(scope).await
+        if self.0.capabilities.supports(Capability::Changes) {
+            return self.0.inner.changes(scope).await;
+        }
+        Ok(None)
     }
 }
 

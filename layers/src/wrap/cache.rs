@@ -18,7 +18,7 @@ use shelf::{Counters, Shelf};
 /// There are two modes. **[Revalidate](Cache::revalidate)** asks the store about every read, with the version it has, and saves
 /// the body: every promise holds. **[Bounded staleness](Cache::bounded_staleness)** does not ask for a while: a read may be as
 /// old as the bound says when *others* write, so [`Linearizable`](leasehold_core::Capability::Linearizable) is not claimed and
-/// coordinators refuse the store.
+/// coordinators refuse the store; nor is [`Changes`](leasehold_core::Capability::Changes), because whoever is woken reads what is kept.
 ///
 /// In both:
 ///

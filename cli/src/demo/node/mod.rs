@@ -1,6 +1,7 @@
 //! One node of the demo: a real process that takes shard leases, works under them, and reports what was acknowledged.
 
 mod compute;
+mod holds;
 mod orders;
 mod shard;
 
@@ -14,12 +15,12 @@ use std::{
 use clap::Args;
 use leasehold::{
     Store,
-    coordination::{Leases, Node, Ttl},
+    coordination::{Node, Ttl},
 };
 use tokio::task::JoinSet;
 
-use self::orders::Orders;
-use super::{plan::Plan, protocol::Event};
+use self::{holds::Holds, orders::Orders};
+use super::{Coordinator, plan::Plan, protocol::Event};
 use crate::{
     failure::{FAILED, Failure},
     parent,
@@ -40,6 +41,9 @@ pub(crate) struct NodeArguments {
     /// Milliseconds
     #[arg(long)]
     pub(crate) ttl_ms: u64,
+    /// Who divides the shards
+    #[arg(long, value_enum)]
+    pub(crate) coordinator: Coordinator,
     /// The process that started this one
     #[arg(long)]
     pub(crate) parent: i32,
@@ -48,11 +52,10 @@ pub(crate) struct NodeArguments {
 /// What all shards of a node share.
 #[derive(Debug)]
 struct Context {
-    leases: Leases,
+    holds: Holds,
     results: Store,
     plan: Plan,
     input: PathBuf,
-    ttl: Ttl,
     orders: Orders,
 }
 
@@ -82,14 +85,13 @@ async fn work(arguments: NodeArguments, store: Store, orders: Orders) -> Result<
         Some(object) => object.json().await?,
         None => return Err(Failure::new(FAILED, "the plan of this run is not in the store")),
     };
-    let context = Arc::new(Context {
-        leases: Leases::connect(store.clone(), Node::new(&arguments.node)?).await?,
-        results: store.namespace(Plan::RESULTS)?,
-        plan,
-        input: arguments.input,
-        ttl: Ttl::new(Duration::from_millis(arguments.ttl_ms))?,
-        orders,
-    });
+    let (node, ttl) = (Node::new(&arguments.node)?, Ttl::new(Duration::from_millis(arguments.ttl_ms))?);
+    let holds = match arguments.coordinator {
+        Coordinator::Lease => Holds::leased(store.clone(), node, ttl).await?,
+        Coordinator::Leader => Holds::led(store.clone(), node, ttl, plan.shards.len()).await?,
+    };
+    let results = store.namespace(Plan::RESULTS)?;
+    let context = Arc::new(Context { holds, results, plan, input: arguments.input, orders });
     emit(&Event::Ready);
     let mut shards = JoinSet::new();
     for shard in 0..context.plan.shards.len() {

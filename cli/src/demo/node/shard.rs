@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use leasehold::{
-    Bytes, Error, ErrorKind, Result,
-    coordination::{Guarded, Lease, Wait},
-};
+use leasehold::{Bytes, Error, ErrorKind, Result, coordination::Guarded};
 
-use super::{Context, compute, emit};
+use super::{
+    Context, compute, emit,
+    holds::{Hold, passes},
+};
 use crate::demo::{
     plan::{Applied, Finding, Plan, Progress},
     protocol::Event,
@@ -22,25 +22,26 @@ use crate::demo::{
 pub(super) async fn serve(context: Arc<Context>, shard: usize) -> Result<()> {
     context.orders.may_acquire(shard).await;
     loop {
-        let acquired = context.leases.acquire(Plan::lease(shard)).ttl(context.ttl).wait(Wait::Forever);
-        let lease = tokio::select! {
-            lease = acquired => ridden_out(lease)?.flatten(),
+        let hold = tokio::select! {
+            hold = context.holds.acquire(shard) => hold?,
             () = context.orders.completed(shard) => return Ok(()),
         };
-        let Some(lease) = lease else { continue };
+        let Some(hold) = hold else { continue };
         let turn = Turn {
-            token: lease.token().get(),
-            guarded: lease.guard(context.results.clone()),
+            token: hold.token().get(),
+            guarded: hold.guard(context.results.clone()),
             context: &context,
-            lease: &lease,
+            hold: &hold,
             shard,
         };
+        let token = turn.token;
         if ridden_out(turn.run().await)? == Some(true) {
-            // Others learn from the parent that nothing is left to do; nobody waits for this release.
-            let _ = lease.release().await;
+            tokio::spawn(hold.park());
             return Ok(());
         }
-        emit(&Event::Lost { shard, token: turn.token });
+        emit(&Event::Lost { shard, token });
+        // What is over already needs no release.
+        let _ = hold.release().await;
     }
 }
 
@@ -49,19 +50,15 @@ pub(super) async fn serve(context: Arc<Context>, shard: usize) -> Result<()> {
 fn ridden_out<T>(outcome: Result<T>) -> Result<Option<T>> {
     match outcome {
         Ok(value) => Ok(Some(value)),
-        Err(error) => match error.kind() {
-            ErrorKind::Conflict | ErrorKind::Throttled | ErrorKind::Timeout | ErrorKind::Unavailable => {
-                Ok(None)
-            }
-            _ => Err(error),
-        },
+        Err(error) if passes(error.kind()) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
 /// The time under one token.
 struct Turn<'a> {
     context: &'a Context,
-    lease: &'a Lease,
+    hold: &'a Hold,
     guarded: Guarded,
     shard: usize,
     token: u64,
@@ -135,8 +132,8 @@ impl Turn<'_> {
         emit(&Event::Holding { shard: self.shard, token: self.token });
         tokio::select! {
             biased;
-            _ = self.lease.lost() => false,
-            () = self.context.orders.finishing() => self.lease.is_valid(),
+            () = self.hold.ends() => false,
+            () = self.context.orders.finishing() => self.hold.is_valid(),
         }
     }
 

@@ -177,7 +177,7 @@ impl Contender {
             Patience::Try | Patience::Until(_) => return Command::Done(Ok(None)),
         };
         self.phase = Phase::Resting(None);
-        Command::Sleep(pause)
+        Command::Watch(pause)
     }
 
     fn claim_known(&mut self, tick: &Tick) -> Command<Verdict> {

@@ -63,12 +63,14 @@ pub(crate) enum Command<T> {
     Write { bytes: Bytes, precondition: Precondition, within: Duration },
     /// Do nothing for a while.
     Sleep(Duration),
+    /// The same, or less, when the record may have changed meanwhile.
+    Watch(Duration),
     /// The machine is done and must not be stepped again.
     Done(T),
 }
 
 /// How long a call may take.
-const CALL_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const CALL_WITHIN: Duration = Duration::from_secs(5);
 
 /// The wait after `failures` failures in a row: 10 ms doubling up to `longest`.
 fn backoff(tick: &Tick, failures: u32, longest: Duration) -> Duration {

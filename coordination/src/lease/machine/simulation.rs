@@ -372,7 +372,7 @@ impl World {
         let fate = if self.quiet { 99 } else { self.random.below(100) };
         match command {
             Command::Done(_) => {}
-            Command::Sleep(duration) => {
+            Command::Sleep(duration) | Command::Watch(duration) => {
                 self.nodes[node].sleeping = true;
                 let late = self.random.below(2_000);
                 let micros = self.nodes[node].in_real_time(duration) + late;

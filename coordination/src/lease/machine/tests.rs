@@ -125,18 +125,18 @@ fn a_waiter_counts_from_after_its_read_and_starts_again_with_every_new_version()
     // The read was sent at 0 and returned at 5: 10.6 s from then, not from 0.
     assert!(matches!(
         contender.step(&at(5.0, 2), Event::Found(held("a"), Version::new("v1"))),
-        Command::Sleep(_)
+        Command::Watch(_)
     ));
     contender.step(&at(15.5, 3), Event::Woke);
-    assert!(matches!(contender.step(&at(15.5, 4), Event::Unchanged), Command::Sleep(_)));
+    assert!(matches!(contender.step(&at(15.5, 4), Event::Unchanged), Command::Watch(_)));
     // Renewed just before: all over again.
     contender.step(&at(15.7, 5), Event::Woke);
     assert!(matches!(
         contender.step(&at(15.7, 6), Event::Found(held("b"), Version::new("v2"))),
-        Command::Sleep(_)
+        Command::Watch(_)
     ));
     contender.step(&at(26.2, 7), Event::Woke);
-    assert!(matches!(contender.step(&at(26.2, 8), Event::Unchanged), Command::Sleep(_)));
+    assert!(matches!(contender.step(&at(26.2, 8), Event::Unchanged), Command::Watch(_)));
     contender.step(&at(26.4, 9), Event::Woke);
     let (claim, base) = written(contender.step(&at(26.4, 10), Event::Unchanged));
     assert_eq!((claim.token.get(), base), (8, Precondition::Matches(Version::new("v2"))));
@@ -252,7 +252,7 @@ fn a_claim_that_is_always_learnt_of_too_late_comes_to_an_end() {
                     event = unknown();
                 }
             }
-            Command::Sleep(_) => {}
+            Command::Sleep(_) | Command::Watch(_) => {}
             Command::Done(Ok(None) | Err(_)) => return,
             Command::Done(Ok(Some(grant))) => panic!("a lease that is over was granted: {grant:?}"),
         }

@@ -238,6 +238,32 @@ async fn a_caller_that_goes_away_leaves_its_write_and_stops_nobody() {
     assert_eq!(text(&bench.below, "gone").await.unwrap(), "v");
 }
 
+#[tokio::test]
+async fn who_watches_is_woken_by_what_its_own_readers_see() {
+    let bench = bench(Batch::write_behind().wait(Duration::from_secs(3600)));
+    let scope = Scope::Key(Key::new("k").unwrap());
+    let mut above = bench.store.adapter().changes(&scope).await.unwrap().unwrap();
+    let mut below = bench.below.adapter().changes(&scope).await.unwrap().unwrap();
+    bench.store.put("k", "1").await.unwrap();
+    // Answered, and pending: a change for those who read here, and for nobody else.
+    assert_eq!(above.next().now_or_never(), Some(Some(())));
+    assert_eq!(below.next().now_or_never(), None);
+    bench.store.flush().await.unwrap();
+    assert_eq!(below.next().now_or_never(), Some(Some(())));
+    while above.next().now_or_never().is_some() {}
+    // What is given up is another change: what was read is not there any more.
+    bench.store.delete("k").await.unwrap();
+    assert_eq!(above.next().now_or_never(), Some(Some(())));
+    bench.faults.next(Verb::Batch, Fault::Before);
+    bench.store.flush().await.unwrap_err();
+    assert_eq!(above.next().now_or_never(), Some(Some(())));
+    assert_eq!(text(&bench.store, "k").await.unwrap(), "1");
+    // And what others write below.
+    assert_eq!(above.next().now_or_never(), None);
+    bench.below.put("k", "2").await.unwrap();
+    assert_eq!(above.next().now_or_never(), Some(Some(())));
+}
+
 /// Panics at every second batch, and then answers with too little.
 #[derive(Debug)]
 struct Broken(Arc<dyn StorageAdapter>, AtomicUsize);

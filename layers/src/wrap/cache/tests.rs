@@ -11,7 +11,8 @@ use futures_util::{
     future::{BoxFuture, join_all},
 };
 use leasehold_core::{
-    Body, ByteRange, Capability, Clock, Environment, ErrorKind, GetOptions, Key, Lookup, Operation, Store,
+    Body, ByteRange, Capability, Clock, Environment, ErrorKind, GetOptions, Key, Lookup, Operation, Scope,
+    Store,
 };
 use leasehold_memory::Memory;
 
@@ -483,4 +484,17 @@ async fn keys_on_which_nothing_is_under_way_take_no_memory() {
     assert_eq!(traffic.keys(), 1);
     drop((write, read, flight, joined));
     assert_eq!(traffic.keys(), 0);
+}
+
+#[tokio::test]
+async fn a_cache_that_may_be_stale_tells_of_no_change() {
+    let below = Store::new(Memory::new());
+    let scope = Scope::Key(Key::new("k").unwrap());
+    let asking = below.clone().layer(Cache::revalidate(ROOM));
+    assert!(asking.capabilities().supports(Capability::Changes));
+    assert!(asking.adapter().changes(&scope).await.unwrap().is_some());
+    // Who is woken reads what is kept, and would sleep on it.
+    let stale = below.layer(Cache::bounded_staleness(ROOM, AGE));
+    assert!(!stale.capabilities().supports(Capability::Changes));
+    assert!(stale.adapter().changes(&scope).await.unwrap().is_none());
 }

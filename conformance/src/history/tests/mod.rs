@@ -1,4 +1,11 @@
+mod against_naive;
+mod effort;
+mod generated;
+mod ids;
+mod locks;
+
 use super::{Action as A, Record, Recorder, Reply as R, Verdict, check};
+use generated::Shape;
 
 fn v(number: i64) -> String {
     format!("v{number}")
@@ -124,79 +131,24 @@ fn a_call_that_is_dropped_is_recorded_as_unknown() {
     assert_eq!(check(&records), Verdict::Linearizable);
 }
 
-/// A history of clients that overlap, made from an order known to be right: each call takes effect at a moment
-/// between its beginning and its end. One in `unknown_in` writes has its reply withheld.
-fn generated(clients: u64, calls: u64, seed: u64, unknown_in: Option<u32>) -> Vec<Record> {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let mut state: Option<(i64, String)> = None;
-    let mut known: Vec<Option<String>> = vec![None; clients as usize];
-    let mut records = Vec::new();
-    let mut free_from = vec![0_u64; clients as usize];
-    for number in 0.. {
-        if records.len() as u64 == clients * calls {
-            break;
-        }
-        let moment = (number + 1) * 1000;
-        let client = random.usize(..clients as usize);
-        if free_from[client] >= moment - 1 {
-            continue;
-        }
-        let called = moment - random.u64(..1000 * clients).min(moment - free_from[client] - 1);
-        let returned = moment + random.u64(1..1000 * clients);
-        free_from[client] = returned;
-        let (value, fresh) = (number as i64 * 1000, v(number as i64));
-        let expected = known[client].clone().unwrap_or_default();
-        let fits = state.as_ref().is_some_and(|(_, version)| *version == expected);
-        let (action, mut reply) = match random.u8(..10) {
-            0..4 => (A::Get, state.clone().map_or(R::Absent, |(value, version)| R::Found(value, version))),
-            4 => (A::Put(value), R::Written(fresh)),
-            5..7 if fits => (A::Replace(expected, value), R::Written(fresh)),
-            5..7 => (A::Replace(expected, value), R::Conflict),
-            7 if state.is_none() => (A::Create(value), R::Written(fresh)),
-            7 => (A::Create(value), R::Conflict),
-            8 => (A::Delete, R::Deleted),
-            _ => {
-                let sum = state.as_ref().map_or(0, |(value, _)| *value) + 1;
-                state = Some((sum, fresh));
-                (A::Increment(1), R::Sum(sum))
-            }
-        };
-        match &reply {
-            R::Written(version) => state = Some((value, version.clone())),
-            R::Deleted => state = None,
-            _ => {}
-        }
-        if action != A::Get && unknown_in.is_some_and(|chance| random.u32(..chance) == 0) {
-            reply = R::Unknown;
-        }
-        if let R::Found(_, version) | R::Written(version) = &reply {
-            known[client] = Some(version.clone());
-        }
-        records.push(Record::new(client as u64, "k", action, reply, (called, returned)));
-    }
-    records
-}
-
 #[test]
 fn right_histories_are_accepted() {
     for seed in 0..40 {
-        assert_eq!(check(&generated(5, 40, seed, None)), Verdict::Linearizable, "seed {seed}");
-        assert_eq!(check(&generated(5, 40, seed, Some(10))), Verdict::Linearizable, "seed {seed}, unknown");
+        let shape = Shape { clients: 5, calls: 40, ..Shape::default() };
+        assert_eq!(check(&shape.records(seed)), Verdict::Linearizable, "seed {seed}");
+        let shape = Shape { unknown: 0.1, ..shape };
+        assert_eq!(check(&shape.records(seed)), Verdict::Linearizable, "seed {seed}, unknown");
     }
 }
 
 #[test]
-fn a_thousand_calls_of_each_of_ten_clients_are_decided() {
-    assert_eq!(check(&generated(10, 1000, 1, None)), Verdict::Linearizable);
-    assert_eq!(check(&generated(10, 1000, 2, Some(50))), Verdict::Linearizable);
-}
-
-#[test]
-fn one_stale_read_among_ten_thousand_calls_is_noticed() {
-    let mut records = generated(10, 1000, 3, None);
+fn one_stale_read_among_ten_thousand_calls_is_noticed_and_named() {
+    let mut records = Shape { clients: 10, calls: 1000, ..Shape::default() }.records(3);
     let reads: Vec<usize> =
         (0..records.len()).filter(|at| matches!(records[*at].reply, R::Found(..))).collect();
     let (early, late) = (reads[10], reads[reads.len() - 10]);
     records[late].reply = records[early].reply.clone();
-    assert!(matches!(check(&records), Verdict::Violated { .. }));
+    let Verdict::Violated { history, .. } = check(&records) else { panic!("not noticed") };
+    let Record { called, returned, .. } = records[late];
+    assert!(history.contains(&format!("> {called}–{returned} ")), "{history}");
 }
