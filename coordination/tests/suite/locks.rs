@@ -188,13 +188,22 @@ async fn those_in_line_are_let_in_by_whoever_leaves_in_their_order() {
     drop(get(a.exclusive("l")).await);
 }
 
+/// Moves the time until `future` is done, while at least `sleepers` sleep.
+async fn finish<F>(future: F, clock: &ManualClock, sleepers: usize) -> F::Output
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    clock.advance_until(tokio::spawn(future), sleepers).await
+}
+
 /// Moves the time until `future` is done.
 async fn loop_until<F>(future: F, clock: &ManualClock) -> F::Output
 where
     F: Future + Send + 'static,
     F::Output: Send,
 {
-    clock.advance_until(tokio::spawn(future), 2).await
+    finish(future, clock, 2).await
 }
 
 #[tokio::test]
@@ -221,6 +230,22 @@ async fn a_wait_ends_at_its_deadline_and_leaves_the_line() {
     assert!(clock.now() - began >= Duration::from_secs(3));
     assert!(a.observe("l").await.unwrap().unwrap().queue.is_empty());
     held.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_is_outrun_again_and_again_waits_on() {
+    let (probe, clock) = (Probe::new(), ManualClock::default());
+    // No renewal comes between.
+    let connect = Locks::connect(store(&probe, &clock), Node::new("a").unwrap()).ttl(Ttl::MAX);
+    let locks = connect.await.unwrap();
+    let outrun = |times| probe.next_puts(std::iter::repeat_n(Fault::Outrun, times));
+    outrun(150);
+    let lock = finish(locks.exclusive("l").into_future(), &clock, 1).await.unwrap().expect("waits for ever");
+    lock.release().await.unwrap();
+    outrun(250);
+    assert!(finish(locks.exclusive("l").wait(Wait::Try).into_future(), &clock, 1).await.unwrap().is_none());
+    let short = locks.exclusive("l").wait(Wait::For(Duration::from_secs(1))).into_future();
+    assert!(finish(short, &clock, 1).await.unwrap().is_none());
 }
 
 #[tokio::test]

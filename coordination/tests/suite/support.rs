@@ -125,6 +125,8 @@ impl Clock for ManualClock {
 pub(crate) enum Fault {
     /// It is refused as unavailable, and not applied.
     Refused,
+    /// Somebody was faster.
+    Outrun,
     /// It is applied, and the answer is lost.
     ReplyLost,
     /// It is not applied yet, the answer is lost, and it arrives when [`Probe::deliver`] is called.
@@ -280,6 +282,7 @@ impl StorageAdapter for Probe {
         let result = match fault {
             None => put.await,
             Some(Fault::Refused) => Err(Error::new(ErrorKind::Unavailable, "the store is away")),
+            Some(Fault::Outrun) => Err(Error::conflict("the value has another version now")),
             Some(Fault::ReplyLost) => match put.await {
                 Ok(_) => Err(lost()),
                 Err(error) => Err(error),
