@@ -171,16 +171,18 @@ async fn those_in_line_are_let_in_by_whoever_leaves_in_their_order() {
         let mut waiting = a.exclusive("l").fair().into_future();
         // The session and those who wait sleep.
         assert!(waits(&mut waiting, &clock, position + 2).await);
-        line.push(waiting);
+        // Waits on by itself, whoever else is looked at.
+        line.push(tokio::spawn(waiting));
+        clock.settled(position + 2).await;
     }
     assert_eq!(a.observe("l").await.unwrap().unwrap().queue.len(), 3);
     // One that is not in line does not go before them, and one that gives up leaves it.
-    drop(line.remove(1));
+    line.remove(1).abort();
     held.release().await.unwrap();
     assert!(try_for(a.exclusive("l")).await.is_none());
     let mut tokens = Vec::new();
     for waiting in line {
-        let lock = loop_until(waiting, &clock).await.unwrap().unwrap();
+        let lock = clock.advance_until(waiting, 1).await.unwrap().unwrap();
         tokens.push(lock.token());
         lock.release().await.unwrap();
     }
