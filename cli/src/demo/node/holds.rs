@@ -1,7 +1,5 @@
 //! How a node comes to hold a shard: by a lease that it takes, or because a leader gave it.
 
-use std::{sync::Arc, time::Duration};
-
 use leasehold::{
     ErrorKind, Result, Store,
     coordination::{
