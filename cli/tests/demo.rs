@@ -61,6 +61,13 @@ fn a_demo_holds_and_says_so_in_one_line() {
 }
 
 #[test]
+fn a_demo_holds_when_a_leader_divides_the_shards() {
+    let root = tree(40);
+    let report = held(finish(&mut bare(demo(root.path(), &["--coordinator", "leader"]))));
+    assert_eq!((&report["coordinator"], &report["shards"]), (&"leader".into(), &16.into()));
+}
+
+#[test]
 fn two_nodes_one_file_and_one_shard_are_enough() {
     let root = tree(1);
     let report = held(finish(&mut bare(demo(root.path(), &["--nodes", "2", "--shards", "1"]))));

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{book::Book, protocol::Order, supervisor::Supervisor};
+use super::{Coordinator, book::Book, protocol::Order, supervisor::Supervisor};
 use crate::failure::{FAILED, Failure};
 
 /// How often a stop is tried that did not lead to a takeover.
@@ -30,6 +30,11 @@ async fn start(supervisor: &mut Supervisor, nodes: usize) -> Result<(), Failure>
         supervisor.start(&format!("node-{}", node + 1))?;
     }
     supervisor.until("all nodes are ready", all_ready).await?;
+    if supervisor.coordinator() == Coordinator::Leader {
+        // It gives everybody a share.
+        supervisor.order_all(&Order::Watch).await;
+        return supervisor.until("every shard has an owner", Book::all_owned).await;
+    }
     // First everybody its share, so that everybody has something to lose; then all watch all.
     for node in 0..nodes {
         supervisor

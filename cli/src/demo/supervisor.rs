@@ -71,6 +71,11 @@ impl Supervisor {
         Self { setting, handles: Vec::new(), sender, receiver, book, view }
     }
 
+    /// Who divides the shards.
+    pub(crate) fn coordinator(&self) -> Coordinator {
+        self.setting.coordinator
+    }
+
     /// Starts a process and returns its number.
     pub(crate) fn start(&mut self, name: &str) -> Result<usize, Failure> {
         let refuse = |error| Failure::machine("a node of the demo cannot start", error);

@@ -14,6 +14,9 @@ use crate::{
 /// How long one call to the store may take.
 const CALL_WITHIN: Duration = Duration::from_secs(5);
 
+/// How often it is tried to remove what is left of a session, for ten seconds each time.
+const REMOVALS_MAX: usize = 30;
+
 /// Before the names of sessions, among those of leases.
 const SESSIONS: &str = ".sessions";
 
@@ -77,7 +80,7 @@ pub(crate) async fn fence(leases: &Leases, id: &str, ttl: Ttl) -> Result<Option<
 
 impl Dead {
     /// Removes what is left of it, while nobody waits for that. Nothing refers to it any more, or will find it absent,
-    /// which says the same. `witness` is dropped when it is done.
+    /// which says the same. `witness` is dropped when it is done, or could not be at first.
     pub(crate) fn bury(self, leases: &Leases, witness: impl Send + 'static) {
         bury_in_background(self.0, leases, witness);
     }
@@ -87,19 +90,31 @@ impl Dead {
 async fn bury(lease: Lease, store: Store) -> Result<()> {
     let key = format!("{}/{}", crate::lease::PREFIX, lease.name());
     let released = lease.release().await;
-    let clock = &*store.environment().clock;
-    let delete = || write_within(clock, CALL_WITHIN, store.delete(&key).into_future());
-    patiently(store.environment(), delete).await?;
+    remove(&store, &key).await?;
     released
 }
 
 fn bury_in_background(lease: Lease, leases: &Leases, witness: impl Send + 'static) {
     let store = leases.store().clone();
+    let key = format!("{}/{}", crate::lease::PREFIX, lease.name());
     // Without a thread to do it on, the time to live frees what it kept.
     let _ = leases.in_background(Box::pin(async move {
-        drop(bury(lease, store).await);
+        let mut buried = bury(lease, store.clone()).await;
+        // Nobody has to wait for an outage to end.
         drop(witness);
+        // An outage of some minutes leaves nothing behind; a record that is left does no harm.
+        for _ in 0..REMOVALS_MAX {
+            if buried.is_ok() {
+                return;
+            }
+            buried = remove(&store, &key).await;
+        }
     }));
+}
+
+async fn remove(store: &Store, key: &str) -> Result<()> {
+    let clock = &*store.environment().clock;
+    patiently(store.environment(), || write_within(clock, CALL_WITHIN, store.delete(key).into_future())).await
 }
 
 fn name(id: &str) -> String {

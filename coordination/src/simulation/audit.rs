@@ -127,6 +127,8 @@ pub(super) struct Audit {
     pub(super) waits: BTreeMap<(String, String), Vec<Span>>,
     /// When an owner had noted that it waits for a lock, in the record of another.
     pub(super) noted: BTreeMap<(String, String), Vec<Span>>,
+    /// Who gave way, of all that waited for each other.
+    pub(super) victims: BTreeMap<Vec<String>, String>,
     /// When a barrier opened.
     pub(super) opened: BTreeMap<(String, u64), Micros>,
     /// Sessions whose first write arrived a second time.

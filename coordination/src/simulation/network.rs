@@ -172,7 +172,11 @@ impl World {
             (3..4, _) => Fate::Refused(ErrorKind::Throttled),
             (4..7, _) => Fate::Lost { arrival: None, silent },
             (7..12, true) => Fate::Lost { arrival: Some(there), silent },
-            (12..17, true) => Fate::Lost { arrival: Some(self.below(5_000_000)), silent },
+            // Soon, when its sender is about to look what became of it, or long after.
+            (12..17, true) => {
+                let late = if self.chance(50) { 80_000 } else { 5_000_000 };
+                Fate::Lost { arrival: Some(self.below(late)), silent }
+            }
             (17..20, true) => Fate::Twice { again: self.below(5_000_000) },
             (20..22, true) => Fate::Repeated,
             (22..25, _) => Fate::Answered { there: self.below(700_000), back },
