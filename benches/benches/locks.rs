@@ -46,7 +46,7 @@ fn main() {
 }
 
 fn open(runtime: &Runtime, path: &Path) -> Store {
-    Store::new(runtime.block_on(Fs::open(path)).unwrap())
+    Store::new(runtime.block_on(Fs::open(path).into_future()).unwrap())
 }
 
 fn connect(runtime: &Runtime, store: &Store, number: usize) -> Locks {

@@ -43,7 +43,9 @@ pub(crate) async fn certify(store: &Store) -> Result<()> {
     }
     let environment = store.environment();
     // Each time on a key of its own, so that what was lost half-way does not count.
-    let probed = patiently(environment, || read_within(&*environment.clock, WITHIN, probe_once(store)));
+    // On the heap: whoever connects should not carry it around.
+    let probe = || read_within(&*environment.clock, WITHIN, Box::pin(probe_once(store)));
+    let probed = patiently(environment, probe);
     probed.await.map_err(|error| error.during("certify").at(store))
 }
 

@@ -191,7 +191,7 @@ impl Visit {
                 })
                 .await?;
             for dead in std::mem::take(&mut self.dead).into_values() {
-                dead.bury(&self.inner.leases);
+                dead.bury(&self.inner.leases, self.inner.departure());
             }
             if barrier.generation >= awaited {
                 self.waits = false;
@@ -239,7 +239,7 @@ impl Visit {
 impl Drop for Visit {
     fn drop(&mut self) {
         for dead in std::mem::take(&mut self.dead).into_values() {
-            dead.bury(&self.inner.leases);
+            dead.bury(&self.inner.leases, self.inner.departure());
         }
         if !self.waits {
             return;

@@ -56,7 +56,7 @@ pub(super) struct Inner {
     pub(super) ttl: Ttl,
     /// The session that new claims hang on.
     session: tokio::sync::Mutex<Option<Arc<Session>>>,
-    /// How many claims are being taken back in the background.
+    /// How many claims and sessions are being put to rest in the background.
     departures: Arc<watch::Sender<usize>>,
     registers: Mutex<HashMap<String, Arc<Register<LockState>>>>,
 }

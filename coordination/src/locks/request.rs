@@ -377,7 +377,7 @@ impl Campaign {
     /// What the dead held is free; their sessions can go.
     fn bury_dead(&mut self) {
         for dead in std::mem::take(&mut self.dead).into_values() {
-            dead.bury(&self.inner.leases);
+            dead.bury(&self.inner.leases, self.inner.departure());
         }
     }
 

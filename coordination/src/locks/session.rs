@@ -58,7 +58,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         if let Some(lease) = self.lease.lock().take() {
-            bury_in_background(lease, &self.leases);
+            bury_in_background(lease, &self.leases, ());
         }
     }
 }
@@ -80,9 +80,9 @@ pub(crate) async fn fence(leases: &Leases, id: &str, ttl: Ttl) -> Result<Option<
 
 impl Dead {
     /// Removes what is left of it, while nobody waits for that. Nothing refers to it any more, or will find it absent,
-    /// which says the same.
-    pub(crate) fn bury(self, leases: &Leases) {
-        bury_in_background(self.0, leases);
+    /// which says the same. `witness` is dropped when it is done, or could not be at first.
+    pub(crate) fn bury(self, leases: &Leases, witness: impl Send + 'static) {
+        bury_in_background(self.0, leases, witness);
     }
 }
 
@@ -94,12 +94,14 @@ async fn bury(lease: Lease, store: Store) -> Result<()> {
     released
 }
 
-fn bury_in_background(lease: Lease, leases: &Leases) {
+fn bury_in_background(lease: Lease, leases: &Leases, witness: impl Send + 'static) {
     let store = leases.store().clone();
     let key = format!("{}/{}", crate::lease::PREFIX, lease.name());
     // Without a thread to do it on, the time to live frees what it kept.
     let _ = leases.in_background(Box::pin(async move {
         let mut buried = bury(lease, store.clone()).await;
+        // Nobody has to wait for an outage to end.
+        drop(witness);
         // An outage of some minutes leaves nothing behind; a record that is left does no harm.
         for _ in 0..REMOVALS_MAX {
             if buried.is_ok() {

@@ -169,7 +169,7 @@ impl Leader<'_> {
             self.mailbox.answer(&id, answer).await?;
         }
         for dead in dead {
-            dead.bury(&inner.leases);
+            dead.bury(&inner.leases, ());
         }
         self.tell_topology(inner, &takers).await?;
         Ok(waits_for_death)
