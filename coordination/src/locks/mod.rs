@@ -7,7 +7,7 @@ mod handle;
 mod held;
 mod request;
 pub(crate) mod session;
-mod state;
+pub(crate) mod state;
 
 pub use barrier::BarrierRequest;
 pub use deadlock::{Deadlock, Waiting};
