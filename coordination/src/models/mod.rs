@@ -29,7 +29,7 @@ use std::{
 };
 
 use leasehold_core::Version;
-use stateright::{Checker, Model};
+use stateright::{Checker, HasDiscoveries, Model};
 
 /// Looks at every state there is, and holds each of them against the model's properties.
 fn explore<M>(model: M)
@@ -38,7 +38,8 @@ where
     M::State: Clone + Debug + Hash + PartialEq + Send + Sync + 'static,
     M::Action: Clone + Debug + PartialEq + Send + Sync + 'static,
 {
-    model.checker().threads(2).spawn_bfs().join().assert_properties();
+    let all = model.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs();
+    all.join().assert_properties();
 }
 
 /// A number for everything that `value` shows of itself. For what cannot be hashed because an error is in it.

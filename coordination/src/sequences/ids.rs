@@ -61,7 +61,10 @@ pub(crate) enum Fate {
 }
 
 impl Fate {
-    /// Decides it, unless somebody has: then what was decided is returned.
+    /// Decides it, unless somebody has.
+    ///
+    /// # Errors
+    /// What was decided before, in a word or two.
     pub(crate) fn decide(&mut self, fate: &Self) -> Result<(), &'static str> {
         match self {
             Self::Open => fate.clone_into(self),
