@@ -33,6 +33,8 @@ mod latch;
 mod lease;
 pub mod locks;
 pub mod members;
+#[cfg(test)]
+mod models;
 mod name;
 mod node;
 mod register;

@@ -28,7 +28,7 @@ pub(crate) struct Write<'a> {
 }
 
 /// What a record that stands says about a write.
-enum Fate {
+pub(crate) enum Fate {
     /// It was applied; the version, when it still stands.
     Applied(Option<Version>),
     /// What it was based on still stands: send it again.
@@ -37,6 +37,22 @@ enum Fate {
     Refused,
     /// The history does not reach back far enough.
     Untold,
+}
+
+impl Fate {
+    /// What was found where a write with this base would have put this history.
+    pub(crate) fn of(base: Option<&Version>, history: &History, found: Option<(History, Version)>) -> Self {
+        match (found, base) {
+            (None, None) => Self::Pending,
+            (None, Some(_)) => Self::Untold,
+            (Some((_, version)), Some(base)) if version == *base => Self::Pending,
+            (Some((found, version)), _) => match found.mentions(history) {
+                Some(true) => Self::Applied((found == *history).then_some(version)),
+                Some(false) => Self::Refused,
+                None => Self::Untold,
+            },
+        }
+    }
 }
 
 impl Write<'_> {
@@ -99,15 +115,6 @@ impl Write<'_> {
             let version = object.version().clone();
             Ok(Some((history_of(&object.bytes().await?)?, version)))
         });
-        Ok(match (found.await?, self.base) {
-            (None, None) => Fate::Pending,
-            (None, Some(_)) => Fate::Untold,
-            (Some((_, version)), Some(base)) if version == *base => Fate::Pending,
-            (Some((history, version)), _) => match history.mentions(self.history) {
-                Some(true) => Fate::Applied((history == *self.history).then_some(version)),
-                Some(false) => Fate::Refused,
-                None => Fate::Untold,
-            },
-        })
+        Ok(Fate::of(self.base, self.history, found.await?))
     }
 }

@@ -7,7 +7,7 @@ pub(crate) mod driver;
 mod held;
 pub(crate) mod keeper;
 mod leases;
-mod machine;
+pub(crate) mod machine;
 pub(crate) mod record;
 pub(crate) mod validity;
 

@@ -8,7 +8,7 @@ mod held;
 mod owner;
 mod request;
 pub(crate) mod session;
-mod state;
+pub(crate) mod state;
 
 pub use barrier::BarrierRequest;
 pub use deadlock::{Deadlock, Waiting};

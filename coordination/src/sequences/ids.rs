@@ -46,9 +46,9 @@ pub struct Ids {
 }
 
 /// What became of a range.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Fate {
+pub(crate) enum Fate {
     #[default]
     Open,
     Divided {
@@ -58,6 +58,21 @@ enum Fate {
         start: u64,
         end: u64,
     },
+}
+
+impl Fate {
+    /// Decides it, unless somebody has.
+    ///
+    /// # Errors
+    /// What was decided before, in a word or two.
+    pub(crate) fn decide(&mut self, fate: &Self) -> Result<(), &'static str> {
+        match self {
+            Self::Open => fate.clone_into(self),
+            Self::Divided { .. } => return Err("divided"),
+            Self::GivenBack { .. } => return Err("given back"),
+        }
+        Ok(())
+    }
 }
 
 impl State for Fate {
@@ -138,13 +153,9 @@ impl Ids {
     async fn decide(&self, range: &IdRange, fate: &Fate) -> Result<()> {
         let key = Key::new(format!("{PREFIX}/ids/{}/ranges/{}", self.name, range.receipt()))?;
         let register = Register::new(self.store.clone(), key);
-        let decided = register.change(|standing: &mut Fate| match standing {
-            Fate::Open => {
-                fate.clone_into(standing);
-                Ok(Next::Write(()))
-            }
-            Fate::Divided { .. } => Err(over(range, "divided")),
-            Fate::GivenBack { .. } => Err(over(range, "given back")),
+        let decided = register.change(|standing: &mut Fate| match standing.decide(fate) {
+            Ok(()) => Ok(Next::Write(())),
+            Err(decided) => Err(over(range, decided)),
         });
         decided.await
     }

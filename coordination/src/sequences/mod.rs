@@ -1,9 +1,9 @@
 //! Numbers that are given out once: `counter` adds exactly, `ids` gives out ranges; `pool` and `range` are its pure parts.
 
 mod counter;
-mod ids;
-mod pool;
-mod range;
+pub(crate) mod ids;
+pub(crate) mod pool;
+pub(crate) mod range;
 
 pub use counter::Counter;
 pub use ids::Ids;

@@ -9,11 +9,11 @@ use crate::register::State;
 const PIECES_MAX: usize = 1000;
 
 /// A piece of the numbers: the first, and the first that is not in it.
-pub(super) type Piece = (u64, u64);
+pub(crate) type Piece = (u64, u64);
 
 /// Which numbers are free.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(super) struct Pool {
+pub(crate) struct Pool {
     /// From here on no number was ever given out.
     next: u64,
     /// What came back, ascending, apart from each other.
@@ -25,7 +25,7 @@ impl Pool {
     ///
     /// # Errors
     /// `Invalid` for none, `Full` when there are no numbers left.
-    pub(super) fn take(&mut self, count: u64) -> Result<Piece> {
+    pub(crate) fn take(&mut self, count: u64) -> Result<Piece> {
         if count == 0 {
             return Err(Error::invalid("a range has at least one id"));
         }
@@ -49,7 +49,7 @@ impl Pool {
     ///
     /// # Errors
     /// `Invalid` when any of it was never given out, or is free already.
-    pub(super) fn put_back(&mut self, (start, end): Piece) -> Result<()> {
+    pub(crate) fn put_back(&mut self, (start, end): Piece) -> Result<()> {
         let position = self.free.partition_point(|piece| piece.0 < start);
         let meets_last = position > 0 && self.free[position - 1].1 > start;
         let meets_next = self.free.get(position).is_some_and(|piece| piece.0 < end);

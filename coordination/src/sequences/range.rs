@@ -11,7 +11,7 @@ use super::pool::Piece;
 ///
 /// Shows itself as `start-end:receipt:check`, where `end` is the first id that is not in it, and reads that again;
 /// what was used up is not part of the text.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdRange {
     start: u64,
     end: u64,
@@ -21,15 +21,15 @@ pub struct IdRange {
 }
 
 /// What is kept of a range that was divided.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Part {
-    pub(super) start: u64,
-    pub(super) end: u64,
-    pub(super) receipt: String,
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Part {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) receipt: String,
 }
 
 impl IdRange {
-    pub(super) fn new((start, end): Piece, receipt: String) -> Self {
+    pub(crate) fn new((start, end): Piece, receipt: String) -> Self {
         Self { start, end, receipt, next: start }
     }
 
@@ -66,7 +66,7 @@ impl IdRange {
     }
 
     /// Cuts what is left into `parts` that differ by one at most, the longer ones first.
-    pub(super) fn cut(&self, parts: u32, mut receipt: impl FnMut() -> String) -> Result<Vec<Part>> {
+    pub(crate) fn cut(&self, parts: u32, mut receipt: impl FnMut() -> String) -> Result<Vec<Part>> {
         let left = self.end - self.next;
         let parts = u64::from(parts);
         if parts == 0 || parts > left {
@@ -83,7 +83,7 @@ impl IdRange {
     }
 
     /// What is not used up; empty when `start` is `end`.
-    pub(super) fn left(&self) -> Piece {
+    pub(crate) fn left(&self) -> Piece {
         (self.next, self.end)
     }
 

@@ -12,7 +12,7 @@ use crate::{NodeName, Token};
 /// version: there is nothing to write then. Several steps may be written at once; versions only have to grow.
 ///
 /// A step copies the map, about 10 ns a shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ShardMap {
     version: u64,
     token: Token,

@@ -30,7 +30,7 @@ impl fmt::Display for ShardId {
 }
 
 /// Who owns a shard. There is no state with two owners.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ShardState {
     /// Nobody.
@@ -50,7 +50,7 @@ pub enum ShardState {
 }
 
 /// A shard as a map has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Shard {
     id: ShardId,
     epoch: u64,

@@ -441,6 +441,29 @@ async fn who_closes_leaves_no_claim_and_who_only_looks_no_session() {
     assert_eq!(onlooker.names().map(Result::unwrap).collect::<Vec<_>>().await, ["l"]);
 }
 
+#[tokio::test]
+async fn a_request_that_is_dropped_in_flight_never_gets_the_lock() {
+    let (probe, clock) = (Probe::new(), ManualClock::default());
+    let (a_probe, a) = locks_of(&probe, &clock, "a").await;
+    let (_b, b) = locks_of(&probe, &clock, "b").await;
+    a_probe.next_puts([Fault::Late]);
+    {
+        let mut asking = a.exclusive("l").into_future();
+        // The sessions sleep, and what was lost waits to be sent again.
+        assert!(waits(&mut asking, &clock, 3).await);
+    }
+    // Its claim is nowhere, and the record is written all the same: what is late is based on nothing.
+    let record = store(&probe.beside(), &clock);
+    let written = async {
+        while record.head("_locks/l").await.unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), written).await.expect("the claim is withdrawn by a write");
+    assert!(a_probe.deliver().await.iter().all(Result::is_err), "refused for ever");
+    drop(get(b.exclusive("l")).await);
+}
+
 /// Counters in plain records, one for each lock: with the locks right, no increment is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn locks_hold_through_lost_replies_and_late_writes() {

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use leasehold_coordination::{Counter, IdRange, Ids, Latch, Locks, Node, Wait};
 use leasehold_core::{ErrorKind, Store};
 use leasehold_layers::Faults;
@@ -83,6 +84,55 @@ async fn a_counter_counts_once_through_lost_replies_and_late_writes() {
         assert!((sum..=sum + unknown).contains(&counted), "seed {seed}: {counted} of {sum} and {unknown}");
         assert!(faults.injected().after > 0);
     }
+}
+
+/// Adds one while the time goes on, and delivers what is late once `puts` were sent.
+async fn add_one(counter: &Counter, probe: &Probe, clock: &ManualClock, puts: usize) -> i64 {
+    let before = probe.counts().puts;
+    let others = async {
+        loop {
+            if probe.counts().puts >= before + puts {
+                probe.deliver().await;
+            }
+            clock.advance(Duration::from_millis(5));
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! { sum = counter.add(1) => sum.unwrap(), () = others => unreachable!("it never ends") }
+}
+
+#[tokio::test]
+async fn what_was_not_there_when_it_was_looked_for_may_land_yet() {
+    let (probe, clock) = (Probe::new(), ManualClock::default());
+    let counter = Counter::connect(store(&probe, &clock), "c").await.unwrap();
+    assert_eq!(counter.add(1).await.unwrap(), 1);
+    // Lost on its way, then not taken; it lands before it is sent for the third time.
+    probe.next_puts([Fault::Late, Fault::Refused]);
+    assert_eq!(add_one(&counter, &probe, &clock, 2).await, 2);
+    assert_eq!(counter.get().await.unwrap(), 2, "added once");
+}
+
+#[tokio::test]
+async fn a_write_that_was_lost_is_not_mistaken_for_one_of_somebody_else() {
+    let (probe, clock) = (Probe::new(), ManualClock::default());
+    let beside = probe.beside();
+    let counter = Counter::connect(store(&probe, &clock), "c").await.unwrap();
+    let other = Counter::connect(store(&beside, &clock), "c").await.unwrap();
+    assert_eq!(counter.add(1).await.unwrap(), 1);
+    probe.next_puts([Fault::Late]);
+    let mut adding = std::pin::pin!(counter.add(1));
+    assert!(adding.as_mut().now_or_never().is_none(), "it waits to be sent again");
+    // The other one is faster, and what was lost is refused for ever.
+    assert_eq!(other.add(10).await.unwrap(), 11);
+    assert!(probe.deliver().await.iter().all(Result::is_err));
+    let time = async {
+        loop {
+            clock.advance(Duration::from_millis(5));
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! { sum = adding => assert_eq!(sum.unwrap(), 12), () = time => {} }
+    assert_eq!(counter.get().await.unwrap(), 12);
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::lease::record::Record;
 /// It is only ever sent again with the same bytes and the same precondition. So either a lost earlier sending lands
 /// first, and the repetition is refused and finds the operation in the record; or the repetition lands first, and the
 /// lost one is refused for ever, because its precondition never comes back.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Attempt {
     pub(crate) record: Record,
     bytes: Bytes,

@@ -28,7 +28,7 @@ pub(crate) struct Known {
 }
 
 /// A lease that was won.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Grant {
     pub(crate) record: Record,
     pub(crate) version: Version,
@@ -40,7 +40,7 @@ pub(crate) struct Grant {
 pub(crate) type Verdict = Result<Option<Grant>>;
 
 /// One try to become the holder.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Contender {
     me: Node,
     ttl: Ttl,
@@ -53,7 +53,7 @@ pub(crate) struct Contender {
     failing_since: Option<Duration>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Phase {
     Begun,
     /// A read is out; with it the claim whose outcome it is to settle.

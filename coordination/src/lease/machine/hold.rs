@@ -23,7 +23,7 @@ pub(crate) enum End {
 }
 
 /// The tenure of one token.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Holding {
     ttl: Ttl,
     record: Record,
@@ -37,7 +37,7 @@ pub(crate) struct Holding {
     last_error: Option<Error>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Phase {
     Idle,
     Writing(Attempt),
