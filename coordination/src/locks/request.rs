@@ -447,7 +447,11 @@ impl Campaign {
             if locks.len() == LOCKS_MAX {
                 return Ok(None);
             }
-            let state = self.inner.register(&name)?.read().await?;
+            let mut state = self.inner.register(&name)?.read().await?;
+            // A claim of our own that is no lock any more is on its way out: nobody waits for it for ever.
+            let held = self.owner.held.lock().clone();
+            let stands = |claim: &Claim| claim.owner != self.owner.id || held.contains_key(&claim.id);
+            state.holders.retain(|holder| stands(&holder.claim));
             open.extend(state.holders.iter().filter_map(|held| held.waiting.clone()));
             locks.insert(name, state);
         }

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use super::{
     audit::Audit,
-    executor::World,
+    executor::{Pause, Thread, World},
     network::{Network, Tells},
     program::{Program, ttl},
 };
@@ -161,4 +161,27 @@ fn who_asks_for_several_at_once_takes_part_in_the_search_for_deadlocks() {
         .await;
     });
     assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[test]
+fn what_was_given_up_and_is_not_gone_yet_makes_no_deadlock() {
+    let took = direct(|world| async move {
+        let program = world.program(1);
+        let acts = program.clone();
+        on(&program, async move {
+            let locks = Locks::connect(acts.store(), acts.node()).await.expect("all is well");
+            let owner = locks.owner();
+            let _first = owner.exclusive("a").await.expect("all is well").expect("it is free");
+            let second = owner.exclusive("b").await.expect("all is well").expect("it is free");
+            // The thread that gives it up is blocked for a while.
+            acts.world.pause(1, Pause::Thread(Thread::Keeper));
+            let blocked = acts.world.clone();
+            acts.world.after(4_000_000, move |_| blocked.resume(1));
+            drop(second);
+            let again = owner.exclusive("b").await.expect("nobody waits for what this one holds");
+            assert_eq!(again.expect("it waits for ever").token().get(), 2);
+        })
+        .await;
+    });
+    assert!(took > Duration::from_secs(4), "{took:?}");
 }
