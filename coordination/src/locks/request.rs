@@ -397,7 +397,9 @@ impl Campaign {
             })
             .await?;
         self.in_doubt = standing != Standing::Out;
-        Ok(standing.token().map(|token| self.lock(token)))
+        // What it took too long to learn of is over with its session.
+        let lasts = self.session.validity().over().is_none();
+        Ok(standing.token().filter(|_| lasts).map(|token| self.lock(token)))
     }
 
     fn lock(&mut self, token: crate::Token) -> Lock {

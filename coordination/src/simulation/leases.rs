@@ -51,9 +51,10 @@ async fn hold(program: &Program, name: &str, lease: Lease) {
     let world = &program.world;
     let who = format!("{} token {}", program.name(), lease.token());
     world.note(format!("{who} holds {name}"));
-    if lease.is_valid() {
-        world.audit().count("held");
+    if !lease.is_valid() {
+        world.fail(format_args!("{who} was given {name} when it was over"));
     }
+    world.audit().count("held");
     let guard = lease.guard(program.store());
     let lost = lease.lost();
     // One that never hears of it, nor looks at the clock: a stale holder that really sends its writes.

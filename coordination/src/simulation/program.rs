@@ -191,7 +191,7 @@ impl Play {
         };
         let mut seen = Seen::default();
         for seed in seeds {
-            let (audit, counts) = self.run(seed);
+            let (audit, counts, _) = self.run(seed);
             for (what, times) in audit.seen {
                 *seen.events.entry(what).or_default() += times;
             }
@@ -201,7 +201,8 @@ impl Play {
         seen
     }
 
-    fn run(self, seed: u64) -> (Audit, Counts) {
+    /// One run: what was seen, and the last events.
+    pub(super) fn run(self, seed: u64) -> (Audit, Counts, String) {
         let tells = [Tells::Never, Tells::Always, Tells::Sometimes][(seed / 2 % 3) as usize];
         let network = Network::new(seed.is_multiple_of(2), tells);
         let audit = Audit::new(self.drift <= 0.01);
@@ -218,7 +219,7 @@ impl Play {
             );
             resume_unwind(panic);
         }
-        (std::mem::take(&mut *world.audit()), counts)
+        (std::mem::take(&mut *world.audit()), counts, world.trace())
     }
 }
 
