@@ -6,14 +6,14 @@
 //!
 //! | model | real code | beside it | states |
 //! |---|---|---|---|
-//! | `lease` | `Contender`, `Holding`, `Record` | the driver | 189,000 with a lost reply in four steps of time, 189,000 with a crash and a release in two, 65,000 beyond the bound |
+//! | `lease` | `Contender`, `Holding`, `Record` | the driver | 189,000 with a lost reply in four steps of time, 201,000 with a crash and a release in two, 65,000 beyond the bound |
 //! | `guarded` | `History`, `settle::Fate` | the calls of `Guarded` | 91,000 of three holders |
-//! | `locks` | `LockState`, `History`, `settle::Fate` | request, cancellation, release | 78,000, 76,000, 20,000 and 68,000 |
+//! | `locks` | `LockState`, `History`, `settle::Fate` | request, cancellation, release | 78,000, 76,000, 21,000 and 68,000 |
 //! | `ids` | `Pool`, `Fate` of a range, `IdRange`, `History`, `settle::Fate` | the two writes of what comes back | 98,000 and 72,000 |
 //! | `map` | `ShardMap`, `plan` | nothing | 27,000, twice: all maps of three nodes and three shards |
-//! | `shards` | `ShardMap`, `plan`, `History`, `settle::Fate` | leader and agent | 100,000, 221,000 and 31,000 |
+//! | `shards` | `ShardMap`, `plan`, `History`, `settle::Fate` | leader and agent | 100,000, 280,000 and 31,000 |
 //!
-//! About 40 s of one processor together. `scripts/mutations` shows that they notice.
+//! About 45 s of one processor together. `scripts/mutations` shows that they notice.
 
 mod guarded;
 mod ids;
