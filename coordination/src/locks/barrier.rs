@@ -71,7 +71,8 @@ impl BarrierState {
 /// An arrival at a barrier, made by [`Locks::barrier`](crate::Locks::barrier). Awaits to the number of times the barrier has
 /// opened, this time included; `None` when it did not in the time there was.
 ///
-/// Who dies while it waits is not counted: the others see to that, as for a lock. The same barrier can be used again and
+/// Who dies while it waits is taken out by those who wait beside it, as for a lock; one who was not watched for its whole time to live
+/// when the last one arrives still counts. The same barrier can be used again and
 /// again; kept as one record under `_cluster/barriers/`.
 ///
 /// # Cost
