@@ -3,6 +3,7 @@
 mod join;
 mod members;
 mod picture;
+mod shards;
 mod watch;
 
 use clap::{Args, Subcommand};
@@ -22,6 +23,8 @@ enum Verb {
     Status(picture::StatusArguments),
     /// List the nodes that take part
     Members(members::ListArguments),
+    /// List the shards that somebody owns, whoever divides them
+    Shards(shards::Arguments),
     /// Show nodes and leaders as they change: a live table on a terminal, a line for each change elsewhere
     Watch(watch::Arguments),
     /// Ask a node to give up its work, and tell everybody to give it no more
@@ -36,6 +39,7 @@ pub(crate) async fn run(arguments: Arguments, url: String) -> Result<u8, Failure
     match arguments.verb {
         Verb::Status(arguments) => picture::status(arguments, url).await,
         Verb::Members(arguments) => members::list(arguments, url).await,
+        Verb::Shards(arguments) => shards::run(arguments, url).await,
         Verb::Watch(arguments) => watch::run(arguments, url).await,
         Verb::Drain(arguments) => members::drain(arguments, url).await,
         Verb::Forget(arguments) => members::forget(arguments, url).await,

@@ -278,6 +278,7 @@ impl Inner {
             return;
         }
         tokio::select! {
+            biased;
             // The sender lives as long as this.
             _ = departures.wait_for(|count| *count == 0) => {}
             () = self.leases.store().environment().clock.sleep(self.ttl.get()) => {}

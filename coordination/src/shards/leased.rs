@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     Lease, LeaseState, Leases, Node, NodeName, Token, Ttl, Wait,
+    lease::driver::Driver,
     members::{Member, MemberView, Members, NodeMetadata, Role},
     watch::TimedWake,
 };
@@ -198,18 +199,7 @@ impl ShardCoordinator for LeasedShards {
     async fn owner(&self, shard: ShardId) -> Result<Option<ShardOwner>> {
         self.inner.check(shard)?;
         let view = self.inner.leases.observe(lease_name(shard)).await?;
-        Ok(view.and_then(|view| match view.state {
-            LeaseState::Released => None,
-            state => Some(ShardOwner {
-                shard,
-                node: view.holder.name().to_owned(),
-                token: view.token,
-                moving_to: match state {
-                    LeaseState::HandOver { to } => Some(to),
-                    LeaseState::Held | LeaseState::Released => None,
-                },
-            }),
-        }))
+        Ok(view.and_then(|view| owned(shard, view.holder.name(), view.token, view.state)))
     }
 
     /// Costs a read for each shard every third of the time to live, and at every change where the store tells of them.
@@ -237,6 +227,38 @@ impl ShardCoordinator for LeasedShards {
             None => Ok(()),
         }
     }
+}
+
+/// What the leases of shards in `store` say, for whoever takes no part.
+pub(super) async fn owners(store: &Store) -> Result<Owners> {
+    let prefix = format!("{}/shard-", crate::lease::PREFIX);
+    let mut shards: Vec<_> = store
+        .list(&prefix)
+        .stream()
+        .try_filter_map(|entry| {
+            let number = entry.key.as_str().strip_prefix(&prefix).and_then(|number| number.parse().ok());
+            async move { Ok(number.map(|number| (ShardId::new(number), entry.key))) }
+        })
+        .map_ok(|(shard, key)| async move {
+            let record = Driver::new(store.clone(), key).record().await?;
+            Ok(record.and_then(|record| owned(shard, record.holder.name(), record.token, record.state)))
+        })
+        .try_buffered(LOOKS_MAX)
+        .try_filter_map(|owner| async move { Ok(owner) })
+        .try_collect()
+        .await?;
+    shards.sort_by_key(|owner: &ShardOwner| owner.shard);
+    Ok(Owners { shards })
+}
+
+/// What the record of a shard's lease says of its owner.
+fn owned(shard: ShardId, node: &str, token: Token, state: LeaseState) -> Option<ShardOwner> {
+    let moving_to = match state {
+        LeaseState::Released => return None,
+        LeaseState::HandOver { to } => Some(to),
+        LeaseState::Held => None,
+    };
+    Some(ShardOwner { shard, node: node.to_owned(), token, moving_to })
 }
 
 impl Inner {

@@ -42,5 +42,18 @@ pub use map::ShardMap;
 pub use plan::{Change, Plan, PlanOptions, plan};
 pub use shard::{Shard, ShardId, ShardState};
 
+/// Who owns which shards in `store`, whichever coordinator divides them: what the map says where there is one, and what the
+/// leases say elsewhere. For people and command lines: it takes no part, and may be out of date. Costs one read, or a list
+/// and a read for each shard.
+///
+/// # Errors
+/// [`Corrupt`](leasehold_core::ErrorKind::Corrupt) for records that are none; what the store fails with.
+pub async fn owners(store: &leasehold_core::Store) -> leasehold_core::Result<Owners> {
+    match LedShards::map(store).await? {
+        Some(map) => Ok(LedShards::owners_in(&map)),
+        None => leased::owners(store).await,
+    }
+}
+
 #[cfg(test)]
 mod tests;

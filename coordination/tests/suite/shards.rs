@@ -198,6 +198,7 @@ async fn everybody_sees_who_owns_what_and_a_shard_can_be_asked_for() {
             known = Some(owners);
         };
         assert!(a.watch(Some(&owners), Wait::Try).await.unwrap().is_none());
+        assert_eq!(leasehold_coordination::shards::owners(&store).await.unwrap(), owners, "from the outside");
         for owner in &owners.shards {
             assert_eq!(b.owner(owner.shard).await.unwrap().as_ref(), Some(owner));
         }

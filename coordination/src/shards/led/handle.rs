@@ -261,7 +261,7 @@ impl LedShards {
         mailbox::ask(self.inner.leases.store(), key, ask, within, self.inner.ttl.poll()).await
     }
 
-    fn owners(map: &ShardMap) -> Owners {
+    pub(in crate::shards) fn owners_in(map: &ShardMap) -> Owners {
         let node = |name: &NodeName| parts(name.as_str()).0.to_owned();
         let owner = |shard: &super::super::Shard| {
             Some(ShardOwner {
@@ -333,7 +333,7 @@ impl ShardCoordinator for LedShards {
             return Err(Error::invalid(format!("there is no shard {shard}: numbers go from 0 to {last}")));
         }
         let map = Self::map(self.inner.leases.store()).await?;
-        Ok(map.and_then(|map| Self::owners(&map).shards.into_iter().find(|owner| owner.shard == shard)))
+        Ok(map.and_then(|map| Self::owners_in(&map).shards.into_iter().find(|owner| owner.shard == shard)))
     }
 
     /// Costs a read of the map every tenth of the time to live, and at every change where the store tells of them.
@@ -341,7 +341,7 @@ impl ShardCoordinator for LedShards {
         let store = self.inner.leases.store();
         let mut wake = TimedWake::of_key(store, &leasehold_core::Key::new(MAP)?, wait);
         loop {
-            let owners = Self::map(store).await?.map(|map| Self::owners(&map)).unwrap_or_default();
+            let owners = Self::map(store).await?.map(|map| Self::owners_in(&map)).unwrap_or_default();
             if known != Some(&owners) {
                 return Ok(Some(owners));
             }
