@@ -47,7 +47,7 @@ const HALF_LIFE_PERIODS: f64 = 60.0;
 ///   fade to a half in 60 periods. Silence lets nothing fade. So a node that times out every second call stays near
 ///   0.8, and one that did so once is below 0.3 after three successes.
 ///
-/// Above 0.5 is a good time for [`Candidate::avoid`](crate::Candidate::avoid).
+/// Above 0.5 is a good time for [`Candidate::avoid`](crate::shards::Candidate::avoid).
 ///
 /// Cost: an event takes constant time, a score goes through the window.
 #[derive(Clone, Debug)]

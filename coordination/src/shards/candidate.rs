@@ -30,7 +30,7 @@ impl Candidate {
         Self { draining, ..self }
     }
 
-    /// Whether to give it no shards that it does not have while others have [room](crate::PlanOptions::room_percent), because
+    /// Whether to give it no shards that it does not have while others have [room](crate::shards::PlanOptions::room_percent), because
     /// it is not to be relied upon at the moment. It keeps what it has, up to its share. Default no.
     #[must_use]
     pub fn avoid(self, avoid: bool) -> Self {

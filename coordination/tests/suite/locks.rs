@@ -17,10 +17,15 @@ use leasehold_memory::Memory;
 
 use crate::support::*;
 
-/// Locks of `node` by a way of its own to the store of `probe`.
+/// Locks of `node` by a way of its own to the store of `probe`. Its session outlives the test by far: the thread that
+/// renews it takes no part in what a test sees when it moves the time.
 async fn locks_of(probe: &Probe, clock: &ManualClock, node: &str) -> (Probe, Locks) {
-    let probe = probe.beside();
-    let locks = Locks::connect(store(&probe, clock), Node::new(node).unwrap()).ttl(ttl()).await.unwrap();
+    locks_for(probe, clock, node, LONG).await
+}
+
+async fn locks_for(probe: &Probe, clock: &ManualClock, node: &str, ttl: Duration) -> (Probe, Locks) {
+    let (probe, ttl) = (probe.beside(), Ttl::new(ttl).unwrap());
+    let locks = Locks::connect(store(&probe, clock), Node::new(node).unwrap()).ttl(ttl).await.unwrap();
     (probe, locks)
 }
 
@@ -92,7 +97,7 @@ async fn a_semaphore_admits_its_number() {
 #[tokio::test]
 async fn who_dies_is_put_out_after_its_time_and_its_writes_are_fenced() {
     let (probe, clock) = (Probe::new(), ManualClock::default());
-    let (a_probe, a) = locks_of(&probe, &clock, "a").await;
+    let (a_probe, a) = locks_for(&probe, &clock, "a", TTL).await;
     let (_b, b) = locks_of(&probe, &clock, "b").await;
     let data = Store::new(Memory::new());
     let old = get(a.exclusive("l")).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use leasehold_coordination::{
-    Node, NodeName, Wait,
+    Node, NodeName, Ttl, Wait,
     members::{Departed, Member, MemberState, Members, Membership, NodeMetadata, Role, View},
 };
 use leasehold_core::{Capability, ErrorKind, Store};
@@ -53,7 +53,8 @@ async fn whoever_is_silent_for_its_time_is_dead_and_may_come_back() {
     let (probe, clock) = (Probe::new(), ManualClock::default());
     let a_probe = probe.beside();
     let a = join(&store(&a_probe, &clock), "a").await;
-    let b = join(&store(&probe, &clock), "b").await;
+    let long = Ttl::new(LONG).unwrap();
+    let b = Members::join(store(&probe, &clock), Node::new("b").unwrap()).ttl(long).await.unwrap();
     let observer = b.members().clone();
     let alive = observer.look().await.unwrap();
     assert_eq!(states(&alive), [("a", MemberState::Alive), ("b", MemberState::Alive)]);
