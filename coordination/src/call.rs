@@ -1,11 +1,20 @@
 //! One call into a store: bounded in time, and what its failure means.
 
-use std::{future::Future, pin::pin, task::Poll, time::Duration};
+use std::{
+    future::{Future, IntoFuture},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
 
-use leasehold_core::{Backoff, Clock, Environment, Error, ErrorKind, Result};
+use futures_util::stream::{self, BoxStream, StreamExt};
+use leasehold_core::{Backoff, Clock, Entry, Environment, Error, ErrorKind, IntoKey, Result, Store};
 
 /// How long transient failures in a row are ridden out.
 const OUTAGE_MAX: Duration = Duration::from_secs(10);
+
+/// How long the store may take for a call that waits for nobody.
+pub(crate) const CALL_WITHIN: Duration = Duration::from_secs(5);
 
 /// Awaits a read for at most `limit`; past it there is a `Timeout`. Sets no timer for what is ready at once.
 pub(crate) async fn read_within<T>(
@@ -29,6 +38,25 @@ pub(crate) async fn write_within<T>(
         let message = format!("the store did not answer within {limit:?}; see whether it is well");
         Err(Error::new(ErrorKind::Timeout, message).indeterminate())
     })
+}
+
+/// Lists what starts with `prefix`; past [`CALL_WITHIN`] without another entry there is a `Timeout`.
+pub(crate) fn listed(store: &Store, prefix: &str) -> BoxStream<'static, Result<Entry>> {
+    let entries = store.list(prefix).stream();
+    let clock = store.environment().clock.clone();
+    stream::try_unfold((entries, clock), async |(mut entries, clock)| {
+        let entry = read_within(&*clock, CALL_WITHIN, async { entries.next().await.transpose() }).await?;
+        Ok(entry.map(|entry| (entry, (entries, clock))))
+    })
+    .boxed()
+}
+
+/// Removes a record that nobody needs, whatever it says by now; rides out what passes.
+pub(crate) async fn remove(store: &Store, key: impl IntoKey) -> Result<()> {
+    let key = key.into_key()?;
+    let clock = &*store.environment().clock;
+    patiently(store.environment(), || write_within(clock, CALL_WITHIN, store.delete(&key).into_future()))
+        .await
 }
 
 async fn within<F: Future>(clock: &dyn Clock, limit: Duration, future: F) -> Option<F::Output> {

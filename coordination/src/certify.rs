@@ -7,7 +7,7 @@ use leasehold_core::{Capability, Error, ErrorKind, Precondition, Result, Store, 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    call::{is_transient, patiently, read_within, write_within},
+    call::{CALL_WITHIN, is_transient, patiently, read_within, write_within},
     lease::PREFIX,
 };
 
@@ -19,9 +19,6 @@ const RACERS: usize = 8;
 
 /// How long one attempt may take altogether.
 const WITHIN: Duration = Duration::from_secs(60);
-
-/// How long one call to the store may take: an answer that is lost is not waited for that long.
-const CALL_WITHIN: Duration = Duration::from_secs(5);
 
 /// The verdict as it is kept in the store.
 #[derive(Serialize, Deserialize, PartialEq)]

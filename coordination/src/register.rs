@@ -2,21 +2,16 @@
 //!
 //! Every coordinator that is not a lease is such a machine: a pure type with pure transitions, and this driver.
 
-use std::time::Duration;
-
 use leasehold_core::{Backoff, Bytes, Error, ErrorKind, GetOptions, Key, Lookup, Result, Store, Version};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{
-    call::{patiently, read_within},
+    call::{CALL_WITHIN, patiently, read_within},
     history::History,
     settle::Write,
 };
-
-/// How long one call to the store may take.
-const CALL_WITHIN: Duration = Duration::from_secs(5);
 
 /// The newest format of records that this version knows.
 const FORMAT: u64 = 1;

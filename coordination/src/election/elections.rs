@@ -1,18 +1,15 @@
 //! Campaigning for an election, and watching one.
 
-use std::{fmt, future::IntoFuture, time::Duration};
+use std::{fmt, future::IntoFuture};
 
 use futures_util::{StreamExt, future::BoxFuture};
 use leasehold_core::{BoxStream, Bytes, Entry, Error, Key, Result, Store};
 
 use super::{LEADER, Leadership, PREFIX, PROCLAMATION};
 use crate::{
-    Acquire, Guarded, LeaseState, LeaseView, Leases, Node, Token, Ttl, Wait, call::read_within,
-    node::check_name, watch::TimedWake,
+    Acquire, Guarded, LeaseState, LeaseView, Leases, Node, Token, Ttl, Wait, call::listed, node::check_name,
+    watch::TimedWake,
 };
-
-/// How long one call to the store may take.
-const CALL_WITHIN: Duration = Duration::from_secs(5);
 
 /// The elections of a store, as one candidate sees them. Cloning is cheap and shares everything.
 ///
@@ -70,7 +67,7 @@ impl Elections {
     /// # Errors
     /// What the store fails with.
     pub fn names(&self) -> BoxStream<'static, Result<String>> {
-        let entries = self.leases.store().list(format!("{PREFIX}/")).stream();
+        let entries = listed(self.leases.store(), &format!("{PREFIX}/"));
         let name = |entry: Entry| {
             let path = entry.key.as_str().strip_prefix(PREFIX)?.strip_prefix('/')?;
             let (name, record) = path.split_once('/')?;
@@ -91,9 +88,7 @@ impl Elections {
         let Some(view) = self.leases.observe(election(name)?).await? else { return Ok(None) };
         let LeaseView { token: term, holder: node, state, ttl, .. } = view;
         let store = self.leases.store();
-        let clock = &*store.environment().clock;
-        let kept =
-            read_within(clock, CALL_WITHIN, Guarded::read_unfenced(store, proclamation(name)?)).await?;
+        let kept = Guarded::read_unfenced(store, proclamation(name)?).await?;
         // What an earlier leader said is not the word of this one.
         let proclaimed = kept.filter(|record| record.token == term).and_then(|record| record.value);
         Ok(Some(LeaderView { name: name.to_owned(), term, node, state, ttl, proclaimed }))

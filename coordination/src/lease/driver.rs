@@ -5,11 +5,11 @@ use leasehold_core::{
 };
 
 use super::{
-    machine::{CALL_WITHIN, Command, Event, Tick},
+    machine::{Command, Event, Tick},
     record::{RECORD_BYTES_MAX, Record},
 };
 use crate::{
-    call::{read_within, write_within},
+    call::{CALL_WITHIN, read_within, write_within},
     watch::Wake,
 };
 

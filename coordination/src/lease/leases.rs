@@ -5,7 +5,9 @@ use std::{fmt, sync::Arc};
 use futures_util::future::BoxFuture;
 use leasehold_core::{Error, Key, Result, Store};
 
-use super::{acquire::Acquire, cache::Cache, driver::Driver, keeper::Keeper, record::LeaseState};
+use super::{
+    acquire::Acquire, cache::Cache, driver::Driver, keeper::Keeper, machine::Known, record::LeaseState,
+};
 use crate::{Node, Token, Ttl, certify, node::check_name};
 
 /// Where leases are kept in a store.
@@ -101,6 +103,11 @@ impl Leases {
         let Inner { store, node, keeper, .. } = &*self.inner;
         let (store, node, keeper) = (store.clone(), node.clone(), keeper.clone());
         Self { inner: Arc::new(Inner { store, prefix, node, cache: Arc::default(), keeper }) }
+    }
+
+    /// What this process saw last of a lease.
+    pub(crate) fn known(&self, name: &str) -> Option<Known> {
+        self.inner.cache.get(name)
     }
 
     pub(crate) fn store(&self) -> &Store {

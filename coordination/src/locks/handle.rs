@@ -14,7 +14,7 @@ use super::{
     session::Session,
     state::{LockState, Standing},
 };
-use crate::{Leases, Node, Token, Ttl, lease::PREFIX, node::check_name, register::Register};
+use crate::{Leases, Node, Token, Ttl, call::listed, lease::PREFIX, node::check_name, register::Register};
 
 /// How many locks are remembered; past it, all are forgotten, which costs one read each.
 const LOCKS_MAX: usize = 4096;
@@ -191,7 +191,7 @@ impl Locks {
     /// # Errors
     /// What the store fails with.
     pub fn names(&self) -> BoxStream<'static, Result<String>> {
-        let entries = self.store().list(format!("{PREFIX}/")).stream();
+        let entries = listed(self.store(), &format!("{PREFIX}/"));
         let name = |entry: leasehold_core::Entry| {
             let name = entry.key.as_str().strip_prefix(PREFIX)?.strip_prefix('/')?;
             (!name.starts_with('.')).then(|| name.to_owned())

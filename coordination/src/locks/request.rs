@@ -264,6 +264,7 @@ impl Campaign {
 
     async fn run(&mut self) -> Result<Option<Lock>> {
         loop {
+            let looked_at = self.now();
             self.renew_session().await?;
             let (standing, state) = match self.claim().await {
                 // So many want it that the write did not get through. What is in doubt is settled by the next look.
@@ -290,12 +291,14 @@ impl Campaign {
                 return self.give_up().await;
             }
             // Not at every change that the store tells of: many who wait for a lock that changes hands would do little else.
+            let poll = self.inner.ttl.poll();
             let looks = self.now() >= self.look_for_dead_at;
-            if looks {
-                self.look_for_dead_at = self.now() + self.inner.ttl.poll() / 2;
-            }
             if looks && self.look_for_dead(&state).await? {
                 continue;
+            }
+            let death = self.next_death(&state);
+            if looks {
+                self.look_for_dead_at = death.unwrap_or(Duration::MAX).min(self.now() + poll / 2);
             }
             if self.wait == Wait::Try {
                 return Ok(None);
@@ -310,7 +313,10 @@ impl Campaign {
                 }
                 self.look_at = self.now() + DETECT_AFTER;
             }
-            self.wake.pause(self.inner.ttl.poll()).await;
+            // From look to look, whatever else was looked at between.
+            let now = self.now();
+            let rest = poll.saturating_sub(now.saturating_sub(looked_at)).max(poll / 10);
+            self.wake.pause(death.map_or(rest, |death| rest.min(death.saturating_sub(now)))).await;
         }
     }
 
@@ -372,6 +378,15 @@ impl Campaign {
             }
         }
         Ok(!self.dead.is_empty())
+    }
+
+    /// When the first of those who hold the lock will be gone, if it is not heard of until then.
+    fn next_death(&self, state: &LockState) -> Option<Duration> {
+        let now = self.now();
+        let others = state.holders.iter().filter(|held| held.claim.session != self.session.id);
+        let deaths = others.filter_map(|held| session::dies_at(&self.inner.leases, &held.claim.session));
+        // One whose time is up and who could not be looked at is looked at again in time.
+        deaths.filter(|death| *death > now).min()
     }
 
     /// What the dead held is free; their sessions can go.

@@ -1,18 +1,11 @@
 //! Sessions: what keeps the claims of a process alive, one lease for all of them, and how a dead one is put to rest.
 
-use std::{future::IntoFuture, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use leasehold_core::{Result, Store};
 use parking_lot::Mutex;
 
-use crate::{
-    Lease, Leases, Ttl, Wait,
-    call::{patiently, write_within},
-    lease::validity::Validity,
-};
-
-/// How long one call to the store may take.
-const CALL_WITHIN: Duration = Duration::from_secs(5);
+use crate::{Lease, Leases, Ttl, Wait, call::remove, lease::validity::Validity};
 
 /// How often it is tried to remove what is left of a session, for ten seconds each time.
 const REMOVALS_MAX: usize = 30;
@@ -78,6 +71,12 @@ pub(crate) async fn fence(leases: &Leases, id: &str, ttl: Ttl) -> Result<Option<
     Ok(taken.map(Dead))
 }
 
+/// When a session will be over unless its record changes, on the monotonic clock; `None` before anybody asked whether it is.
+pub(crate) fn dies_at(leases: &Leases, id: &str) -> Option<Duration> {
+    let known = leases.known(&name(id))?;
+    Some(known.since + known.record.ttl.patience())
+}
+
 impl Dead {
     /// Removes what is left of it, while nobody waits for that. Nothing refers to it any more, or will find it absent,
     /// which says the same. `witness` is dropped when it is done, or could not be at first.
@@ -90,7 +89,7 @@ impl Dead {
 async fn bury(lease: Lease, store: Store) -> Result<()> {
     let key = format!("{}/{}", crate::lease::PREFIX, lease.name());
     let released = lease.release().await;
-    remove(&store, &key).await?;
+    remove(&store, &*key).await?;
     released
 }
 
@@ -107,14 +106,9 @@ fn bury_in_background(lease: Lease, leases: &Leases, witness: impl Send + 'stati
             if buried.is_ok() {
                 return;
             }
-            buried = remove(&store, &key).await;
+            buried = remove(&store, &*key).await;
         }
     }));
-}
-
-async fn remove(store: &Store, key: &str) -> Result<()> {
-    let clock = &*store.environment().clock;
-    patiently(store.environment(), || write_within(clock, CALL_WITHIN, store.delete(key).into_future())).await
 }
 
 fn name(id: &str) -> String {

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     Node, Ttl,
+    call::{CALL_WITHIN, write_within},
     lease::keeper::Keeper,
     register::{Next, Register},
 };
@@ -234,8 +235,10 @@ impl Inner {
     async fn beat(&self) -> Result<()> {
         let store = self.members.store();
         let nonce = store.environment().identifier();
-        store.put(beat(self.node.name())?, nonce).await?;
-        Ok(())
+        // One that comes late says no less, and one that does not come is followed by the next.
+        let limit = CALL_WITHIN.min(self.ttl.renewal());
+        let put = store.put(beat(self.node.name())?, nonce).into_future();
+        write_within(&*store.environment().clock, limit, put).await.map(drop)
     }
 
     /// Changes its own record.

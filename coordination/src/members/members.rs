@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Node, NodeName, Wait,
-    call::{patiently, read_within},
+    call::{self, listed, patiently},
     certify,
     node::check_node,
     register::{Next, Register},
@@ -22,9 +22,6 @@ use crate::{
 
 /// How many nodes are looked at; past it, looking fails.
 const NODES_MAX: usize = 10_000;
-
-/// How long one list may take.
-const LOOK_WITHIN: Duration = Duration::from_secs(30);
 
 /// How many records are read at a time.
 const READS_MAX: usize = 16;
@@ -104,7 +101,7 @@ impl Members {
     pub async fn look(&self) -> Result<View> {
         let environment = self.store.environment();
         let clock = &*environment.clock;
-        let look = patiently(environment, || read_within(clock, LOOK_WITHIN, self.list())).await?;
+        let look = patiently(environment, || self.list()).await?;
         let unread = self.roster.lock().unread(&look);
         let read = stream::iter(unread)
             .map(|name| async move { Ok((info(&self.store, &name)?.read().await?, name)) })
@@ -193,7 +190,7 @@ impl Members {
     /// One list of everything.
     async fn list(&self) -> Result<Look> {
         let prefix = format!("{PREFIX}/");
-        let mut entries = self.store.list(&prefix).stream();
+        let mut entries = listed(&self.store, &prefix);
         let (mut infos, mut beats) = (BTreeMap::new(), BTreeMap::new());
         while let Some(entry) = entries.try_next().await? {
             let version = entry.metadata.version;
@@ -249,6 +246,6 @@ pub(super) fn beat(node: &str) -> Result<Key> {
 
 /// Removes the records of a node: nothing depends on a name that takes no part.
 pub(super) async fn remove(store: &Store, node: &str) -> Result<()> {
-    store.delete(Key::new(format!("{PREFIX}/info/{node}"))?).await?;
-    store.delete(beat(node)?).await
+    call::remove(store, format!("{PREFIX}/info/{node}")).await?;
+    call::remove(store, beat(node)?).await
 }

@@ -64,7 +64,7 @@ pub trait ShardCoordinator: fmt::Debug + Send + Sync + 'static {
     async fn watch(&self, known: Option<&Owners>, wait: Wait) -> Result<Option<Owners>>;
 
     /// Takes part no more: no shard is taken, all are asked back, and [`moves`](ShardCoordinator::moves) ends once
-    /// they were told. Guards stay valid until they are released.
+    /// that was told. Guards that it returned stay valid until they are released; those that nobody took are given back.
     ///
     /// # Errors
     /// What the store fails with: others take the node for dead after its time to live then.

@@ -12,16 +12,18 @@ use std::{
 use futures_util::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use leasehold_core::{Error, Result, Store, async_trait};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 
 use super::{
     Move, Owners, ShardCoordinator, ShardGuard, ShardId, ShardMap, ShardOwner,
     coordinator::{Tenure, lease_name},
+    moves::Moves,
     quota::{Stake, quotas},
     rendezvous::Contender,
 };
 use crate::{
     Lease, LeaseState, Leases, Node, NodeName, Token, Ttl, Wait,
+    call::listed,
     lease::driver::Driver,
     members::{Member, MemberView, Members, NodeMetadata, Role},
     watch::TimedWake,
@@ -77,15 +79,13 @@ impl IntoFuture for JoinLeased {
             let role = if takes_share { Role::Follower } else { Role::Observer };
             let member = Members::join(store, node).ttl(ttl).role(role).metadata(metadata);
             let member = member.on(leases.keeper()).await?;
-            let (moves, moved) = mpsc::unbounded_channel();
             let inner = Arc::new(Inner {
                 leases,
                 count,
                 ttl,
                 held: Mutex::default(),
                 changed: Arc::default(),
-                moves: Mutex::new(Some(moves)),
-                moved: tokio::sync::Mutex::new(moved),
+                moves: Moves::default(),
                 members: member.members().clone(),
                 member: Mutex::new(Some(member)),
             });
@@ -133,8 +133,7 @@ struct Inner {
     held: Mutex<BTreeMap<ShardId, Held>>,
     /// What is held changed.
     changed: Arc<Notify>,
-    moves: Mutex<Option<mpsc::UnboundedSender<Move>>>,
-    moved: tokio::sync::Mutex<mpsc::UnboundedReceiver<Move>>,
+    moves: Moves,
     members: Members,
     /// Until it left.
     member: Mutex<Option<Member>>,
@@ -182,7 +181,7 @@ impl ShardCoordinator for LeasedShards {
     }
 
     async fn moves(&self) -> Option<Move> {
-        self.inner.moved.lock().await.recv().await
+        self.inner.moves.next().await
     }
 
     async fn acquire(&self, shard: ShardId, wait: Wait) -> Result<Option<ShardGuard>> {
@@ -220,7 +219,7 @@ impl ShardCoordinator for LeasedShards {
     async fn leave(&self) -> Result<()> {
         let member = self.inner.member.lock().take();
         self.inner.revoke(usize::MAX, |_| 0.0, true);
-        *self.inner.moves.lock() = None;
+        self.inner.moves.end();
         self.inner.changed.notify_one();
         match member {
             Some(member) => member.leave().await,
@@ -232,9 +231,7 @@ impl ShardCoordinator for LeasedShards {
 /// What the leases of shards in `store` say, for whoever takes no part.
 pub(super) async fn owners(store: &Store) -> Result<Owners> {
     let prefix = format!("{}/shard-", crate::lease::PREFIX);
-    let mut shards: Vec<_> = store
-        .list(&prefix)
-        .stream()
+    let mut shards: Vec<_> = listed(store, &prefix)
         .try_filter_map(|entry| {
             let number = entry.key.as_str().strip_prefix(&prefix).and_then(|number| number.parse().ok());
             async move { Ok(number.map(|number| (ShardId::new(number), entry.key))) }
@@ -286,14 +283,7 @@ impl Inner {
         open.sort_by(|a, b| score(*a.0).total_cmp(&score(*b.0)));
         for (shard, held) in open.into_iter().take(count) {
             held.revoke.send_replace(true);
-            self.tell(Move::Revoked(*shard));
-        }
-    }
-
-    fn tell(&self, moved: Move) {
-        if let Some(moves) = &*self.moves.lock() {
-            // The receiver lives as long as this.
-            let _ = moves.send(moved);
+            self.moves.tell(Move::Revoked(*shard));
         }
     }
 
@@ -348,7 +338,7 @@ impl Inner {
             if let Ok(Some(lease)) = request.await {
                 got += 1;
                 let guard = self.hold(shard, lease, false);
-                self.tell(Move::Gained(guard));
+                self.moves.tell(Move::Gained(guard));
             }
         }
         got < missing

@@ -27,6 +27,7 @@ mod coordinator;
 mod leased;
 mod led;
 mod map;
+mod moves;
 mod plan;
 mod planner;
 mod quota;

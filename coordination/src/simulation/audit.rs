@@ -18,6 +18,16 @@ use super::executor::{Micros, World};
 /// Where workloads keep what they guard.
 pub(super) const DATA: &str = "data/";
 
+/// What a leader alone writes, under its term.
+const MAP: &str = "_cluster/shard-map";
+const TOPOLOGY: &str = "_cluster/topology";
+
+/// What nodes that take part write without a condition: each its own.
+const BEATS: &str = "_cluster/members/beats/";
+
+/// What may be removed, because nothing rests on its having been there.
+const TRANSIENT: [&str; 2] = ["_cluster/members/", "_cluster/requests/"];
+
 #[derive(Deserialize)]
 struct LeaseRecord {
     token: u64,
@@ -63,6 +73,17 @@ struct BarrierRecord {
     parties: usize,
     generation: u64,
     arrived: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+struct MapRecord {
+    places: Vec<PlaceRecord>,
+}
+
+#[derive(Deserialize)]
+struct PlaceRecord {
+    owner: Option<String>,
+    shards: Vec<(u32, u64)>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -120,6 +141,9 @@ pub(super) struct Audit {
     data: BTreeMap<String, DataSeen>,
     barriers: BTreeMap<String, BarrierRecord>,
     latches: BTreeMap<String, LatchRecord>,
+    /// The last epoch of each shard in the map, and who owned it under which.
+    epochs: BTreeMap<u32, u64>,
+    owners: BTreeMap<(u32, u64), String>,
     beliefs: Vec<Belief>,
     /// When an owner held a lock, by applied writes.
     pub(super) holds: BTreeMap<(String, String), Vec<Span>>,
@@ -287,6 +311,32 @@ impl Audit {
         Ok(())
     }
 
+    /// The epoch of a shard never goes back, and under one epoch it has one owner.
+    fn map(&mut self, bytes: &Bytes) -> Result<(), String> {
+        let text = String::from_utf8_lossy(bytes);
+        let Some((_, map)) = text.split_once('\n').filter(|(_, map)| !map.is_empty()) else { return Ok(()) };
+        let map: MapRecord = serde_json::from_str(map).map_err(|error| error.to_string())?;
+        for (place, (shard, epoch)) in
+            map.places.iter().flat_map(|place| place.shards.iter().map(move |shard| (place, *shard)))
+        {
+            let last = self.epochs.entry(shard).or_default();
+            if epoch < *last {
+                return Err(format!("L1: shard {shard} went back from epoch {last} to {epoch}"));
+            }
+            *last = epoch;
+            if let Some(owner) = &place.owner {
+                let first = self.owners.entry((shard, epoch)).or_insert_with(|| owner.clone());
+                if first != owner {
+                    return Err(format!(
+                        "L2: epoch {epoch} of shard {shard} is {first}'s, and now {owner}'s"
+                    ));
+                }
+            }
+        }
+        self.count("maps");
+        Ok(())
+    }
+
     fn barrier(&mut self, name: &str, now: Micros, new: BarrierRecord) -> Result<(), String> {
         let old = self.barriers.insert(name.to_owned(), new.clone()).unwrap_or_default();
         match new.generation.checked_sub(old.generation) {
@@ -316,7 +366,7 @@ impl Audit {
             self.buried.insert(key.to_owned());
             return Ok(());
         }
-        if key.contains("/.certification/") {
+        if key.contains("/.certification/") || TRANSIENT.iter().any(|prefix| key.starts_with(prefix)) {
             return Ok(());
         }
         Err("C4: a record was deleted".into())
@@ -329,13 +379,16 @@ impl Audit {
         bytes: &Bytes,
         precondition: &Precondition,
     ) -> Result<(), String> {
-        if key.contains("/.certification/") {
+        if key.contains("/.certification/") || key.starts_with(BEATS) {
             return Ok(());
         }
         if *precondition == Precondition::None {
             return Err("L3: a record was written blindly".into());
         }
-        if key.starts_with(DATA) || key.ends_with("/proclamation") {
+        if key == MAP {
+            self.map(bytes)?;
+        }
+        if key.starts_with(DATA) || key.ends_with("/proclamation") || key == MAP || key == TOPOLOGY {
             return self.guarded(key, bytes);
         }
         let value: Value = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
@@ -467,8 +520,11 @@ pub(super) fn shown(key: &Key, bytes: &Bytes) -> String {
     format!("{key}: {short}")
 }
 
-/// What would fill a trace: a session that goes on.
+/// What would fill a trace: a session that goes on, a heart that beats.
 pub(super) fn is_renewal(key: &Key, bytes: &Bytes) -> bool {
+    if key.as_str().starts_with(BEATS) {
+        return true;
+    }
     let text = String::from_utf8_lossy(bytes);
     key.as_str().contains("/.sessions/")
         && text.contains("\"state\":\"held\"")

@@ -26,7 +26,7 @@ use super::{
 pub(super) type Micros = u64;
 
 /// How many events a failure tells.
-const TRACE_EVENTS: usize = 80;
+const TRACE_EVENTS: usize = 200;
 
 /// How often tasks may be polled without time going on: past it they spin.
 const POLLS_AT_ONCE_MAX: u32 = 100_000;

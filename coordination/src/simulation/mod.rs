@@ -9,6 +9,7 @@
 //! `LEASEHOLD_SEEDS=10000` plays more of them.
 
 mod audit;
+mod bounds;
 mod elections;
 mod executor;
 mod guarded;
@@ -18,6 +19,7 @@ mod meetings;
 mod network;
 mod program;
 mod sequences;
+mod shards;
 mod silence;
 
 pub(crate) use executor::adopt;

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use futures_util::stream::{self, StreamExt};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use leasehold_core::{
     BatchOptions, Body, BoxStream, Bytes, Capabilities, Capability, Changes, DeleteOptions, Entry, Error,
     ErrorKind, GetOptions, Key, Limits, ListOptions, Lookup, Metadata, Notifier, Object, Operation, Outcome,
@@ -38,7 +38,7 @@ pub(super) struct Network {
     cut: Vec<usize>,
     /// Whether calls fare badly.
     pub(super) stormy: bool,
-    /// Which calls arrive and are never answered: `get`, `put`, `delete`, `changes`.
+    /// Which calls arrive and are never answered: `get`, `put`, `delete`, `list`, `changes`.
     pub(super) mute: Vec<&'static str>,
     /// What happened, for the check that anything did.
     pub(super) counts: Counts,
@@ -57,6 +57,7 @@ enum Request {
     Get(Key, GetOptions),
     Put(Key, Bytes, Precondition),
     Delete(Key, Precondition),
+    List(ListOptions),
 }
 
 impl Request {
@@ -65,7 +66,12 @@ impl Request {
             Self::Get(..) => "get",
             Self::Put(..) => "put",
             Self::Delete(..) => "delete",
+            Self::List(..) => "list",
         }
+    }
+
+    fn writes(&self) -> bool {
+        matches!(self, Self::Put(..) | Self::Delete(..))
     }
 }
 
@@ -73,6 +79,7 @@ enum Answer {
     Got(Lookup),
     Put(Version),
     Deleted,
+    Listed(Vec<Entry>),
 }
 
 type Reply = oneshot::Sender<Result<Answer>>;
@@ -145,7 +152,7 @@ impl World {
     }
 
     fn fate(&self, machine: usize, request: &Request) -> Fate {
-        let writes = !matches!(request, Request::Get(..));
+        let writes = request.writes();
         let (cut, stormy) = {
             let network = self.network();
             (network.cut.contains(&machine), network.stormy)
@@ -200,7 +207,7 @@ impl World {
             Fate::Lost { arrival, silent } => {
                 self.network().counts.lost += 1;
                 let error = Error::new(ErrorKind::Timeout, "the connection broke");
-                let error = if matches!(request, Request::Get(..)) { error } else { error.indeterminate() };
+                let error = if request.writes() { error.indeterminate() } else { error };
                 if let Some(arrival) = arrival {
                     self.after(arrival, move |world| drop(world.arrive(machine, request, true)));
                 }
@@ -286,6 +293,16 @@ impl World {
                 }
                 Ok(Answer::Deleted)
             }
+            Request::List(ListOptions { prefix, after, .. }) => {
+                let prefix = prefix.as_str();
+                let asked =
+                    |key: &Key| key.starts_with(prefix) && after.as_ref().is_none_or(|after| key > after);
+                let asked = network.values.iter().filter(|(key, _)| asked(key));
+                let entry = |(key, (bytes, version)): (&Key, &(Bytes, Version))| {
+                    Entry::new(key.clone(), Metadata::new(version.clone(), bytes.len() as u64))
+                };
+                Ok(Answer::Listed(asked.map(entry).collect()))
+            }
         }
     }
 
@@ -369,8 +386,15 @@ impl StorageAdapter for Wire {
         self.call(Request::Delete(key.clone(), options.precondition())).await.map(drop)
     }
 
-    fn list(&self, _: ListOptions) -> BoxStream<'static, Result<Entry>> {
-        stream::once(async { Err(Error::invalid("nobody lists here")) }).boxed()
+    fn list(&self, options: ListOptions) -> BoxStream<'static, Result<Entry>> {
+        let wire = self.clone();
+        let listed = async move {
+            match wire.call(Request::List(options)).await? {
+                Answer::Listed(entries) => Ok(stream::iter(entries.into_iter().map(Ok))),
+                _ => Err(Error::invalid("a list is answered by entries")),
+            }
+        };
+        stream::once(listed).try_flatten().boxed()
     }
 
     async fn increment(&self, _: &Key, _: i64) -> Result<i64> {

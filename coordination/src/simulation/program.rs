@@ -83,6 +83,12 @@ impl Program {
         })
     }
 
+    /// Whether a program runs on the machine that is called so.
+    pub(super) fn runs(&self, name: &str) -> bool {
+        let machine = name.strip_prefix('m').and_then(|number| number.parse().ok());
+        machine.is_some_and(|machine| self.world.stage().running.contains(&machine))
+    }
+
     pub(super) fn stops(&self) -> bool {
         self.world.stage().stopping
     }

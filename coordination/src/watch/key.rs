@@ -12,10 +12,7 @@ use futures_util::stream::Stream;
 use leasehold_core::{Error, GetOptions, Key, Lookup, Object, Result, Scope, Store, Version};
 
 use super::looking::{Look, Looking};
-use crate::call::read_within;
-
-/// How long a read may take.
-const CALL_WITHIN: Duration = Duration::from_secs(5);
+use crate::call::{CALL_WITHIN, read_within};
 
 /// A watch of one key, made by [`Watch::key`](crate::Watch::key): its present value, `None` where there is none, and then its
 /// value whenever it has another version than the one yielded last, or came, or went.

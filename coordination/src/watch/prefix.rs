@@ -9,14 +9,11 @@ use std::{
     time::Duration,
 };
 
-use futures_util::stream::{Stream, StreamExt};
-use leasehold_core::{Entry, Error, Key, ListOptions, Prefix, Result, Scope, Store, Version};
+use futures_util::stream::{Stream, TryStreamExt};
+use leasehold_core::{Entry, Error, Key, Prefix, Result, Scope, Store, Version};
 
 use super::looking::{Look, Looking};
-use crate::call::read_within;
-
-/// How long each entry of a list may take to come.
-const ENTRY_WITHIN: Duration = Duration::from_secs(5);
+use crate::call::listed;
 
 /// How many keys a watch holds, unless told otherwise.
 const KEYS_MAX: usize = 100_000;
@@ -73,14 +70,11 @@ impl Look for Many {
     }
 
     async fn look(&mut self, store: &Store) -> Result<Option<Difference>> {
-        let clock = &*store.environment().clock;
-        let mut entries = store.adapter().list(ListOptions::prefix(self.prefix.clone()));
+        let mut entries = listed(store, self.prefix.as_str());
         let nothing = BTreeMap::new();
         let last = self.last.as_ref().unwrap_or(&nothing);
         let (mut now, mut difference) = (BTreeMap::new(), Difference::default());
-        while let Some(entry) =
-            read_within(clock, ENTRY_WITHIN, async { entries.next().await.transpose() }).await?
-        {
+        while let Some(entry) = entries.try_next().await? {
             if now.len() >= self.keys_max {
                 return Err(self.too_many());
             }

@@ -8,10 +8,7 @@ use futures_util::{
 };
 use leasehold_core::{Capability, Changes, Clock, Scope, Store};
 
-use crate::call::read_within;
-
-/// How long the store may take to begin a watch.
-const CALL_WITHIN: Duration = Duration::from_secs(5);
+use crate::call::{CALL_WITHIN, read_within};
 
 /// How many pauses may end early in a [`WINDOW`]; the next one ends with it. A neighbour who writes without pause must not make
 /// everybody who waits read without pause.

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use leasehold_core::{Error, ErrorKind, Precondition, Result, Version};
 
-use super::{Attempt, CALL_WITHIN, Command, Event, Resolution, Tick, backoff};
-use crate::{LeaseState, Node, Token, Ttl, call::is_transient, lease::record::Record};
+use super::{Attempt, Command, Event, Resolution, Tick, backoff};
+use crate::{
+    LeaseState, Node, Token, Ttl,
+    call::{CALL_WITHIN, is_transient},
+    lease::record::Record,
+};
 
 /// How long transient failures in a row are ridden out.
 const OUTAGE_MAX: Duration = Duration::from_secs(10);

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use leasehold_core::{Error, Precondition, Version};
 
-use super::{Attempt, CALL_WITHIN, Command, Event, Grant, Resolution, Tick, backoff};
-use crate::{LeaseState, Token, Ttl, call::is_transient, lease::record::Record};
+use super::{Attempt, Command, Event, Grant, Resolution, Tick, backoff};
+use crate::{
+    LeaseState, Token, Ttl,
+    call::{CALL_WITHIN, is_transient},
+    lease::record::Record,
+};
 
 /// How a tenure ended.
 #[derive(Debug)]

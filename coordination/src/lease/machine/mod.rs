@@ -69,9 +69,6 @@ pub(crate) enum Command<T> {
     Done(T),
 }
 
-/// How long a call may take.
-pub(crate) const CALL_WITHIN: Duration = Duration::from_secs(5);
-
 /// The wait after `failures` failures in a row: 10 ms doubling up to `longest`.
 fn backoff(tick: &Tick, failures: u32, longest: Duration) -> Duration {
     tick.jitter((Duration::from_millis(10) * (1 << failures.min(16))).min(longest))

@@ -5,7 +5,7 @@ use std::time::Duration;
 use leasehold_core::{Error, ErrorKind, Precondition, Version};
 
 use super::*;
-use crate::{LeaseState, Node, Token, Ttl};
+use crate::{LeaseState, Node, Token, Ttl, call::CALL_WITHIN};
 
 const TTL: Duration = Duration::from_secs(10);
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{Lost, Token, Wait, lease::validity::Validity, locks::session::Session, watch::TimedWake};
 
-/// Takes part until the coordinator is dropped, or has left and owns nothing any more.
+/// Takes part until the coordinator is dropped, or has left and serves nothing any more.
 pub(super) async fn follow(inner: Weak<Inner>) {
     let Some((store, changed, ttl)) =
         inner.upgrade().map(|inner| (inner.store().clone(), inner.changed.clone(), inner.ttl))
@@ -28,17 +28,14 @@ pub(super) async fn follow(inner: Weak<Inner>) {
     loop {
         let map = LedShards::map(&store).await;
         let Some(strong) = inner.upgrade() else { return };
-        if strong.has_left() && strong.held.lock().is_empty() {
-            // Nothing hangs on the session any more.
-            let session = strong.present.lock().session.clone();
-            let _ = session.close().await;
-            return;
-        }
         strong.renew_session().await;
         if let Ok(Some(map)) = map {
             strong.adopt(&map);
         }
         let is_told = strong.tell_leader().await;
+        if strong.has_left() && !strong.serves() {
+            return strong.end_session().await;
+        }
         drop(strong);
         // Nothing is held while this waits, so that dropping the coordinator ends it.
         let pause = if wake.is_told() && is_told { ttl.poll() * 10 } else { ttl.poll() };
@@ -66,6 +63,25 @@ impl Inner {
         if member.set_metadata(metadata).await.is_ok() {
             self.held.lock().clear();
             *self.present.lock() = Present { session: Arc::new(session), me };
+        }
+    }
+
+    /// Whether a guard of this node may still be valid.
+    fn serves(&self) -> bool {
+        let held = self.held.lock();
+        held.values().any(|held| matches!(held.state, HeldState::Served) && held.validity.over().is_none())
+    }
+
+    /// Gives up all that is left by ending the session: there may be no leader any more that could be told.
+    async fn end_session(&self) {
+        let session = self.present.lock().session.clone();
+        // What fails here is over after the time to live.
+        let _ = session.close().await;
+        for held in std::mem::take(&mut *self.held.lock()).into_values() {
+            held.validity.end(Lost::Released);
+            if let HeldState::Returned(Some(reply)) = held.state {
+                let _ = reply.send(Ok(()));
+            }
         }
     }
 
@@ -120,7 +136,7 @@ impl Inner {
         }
         drop(held);
         for shard in revoked {
-            self.tell(Move::Revoked(shard));
+            self.moves.tell(Move::Revoked(shard));
         }
         for (shard, epoch, validity, revoked) in gained {
             let tenure = Assigned { inner: Arc::downgrade(self), shard, epoch };
@@ -130,10 +146,10 @@ impl Inner {
                 Some(waiting) => {
                     // Whoever waited no longer does: it is a move like any other.
                     if let Err(guard) = waiting.send(guard) {
-                        self.tell(Move::Gained(guard));
+                        self.moves.tell(Move::Gained(guard));
                     }
                 }
-                None => self.tell(Move::Gained(guard)),
+                None => self.moves.tell(Move::Gained(guard)),
             }
         }
     }

@@ -6,10 +6,12 @@ use futures_util::future::BoxFuture;
 use leasehold_core::{Error, ErrorKind, Result, Store, async_trait};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::{
-    super::{Move, Owners, PlanOptions, ShardCoordinator, ShardGuard, ShardId, ShardMap, ShardOwner},
+    super::{
+        Move, Owners, PlanOptions, ShardCoordinator, ShardGuard, ShardId, ShardMap, ShardOwner, moves::Moves,
+    },
     MAP, SESSION, TOPOLOGY, agent, leader,
     mailbox::{self, Answer, Ask},
 };
@@ -77,7 +79,6 @@ impl IntoFuture for JoinLed {
             let member = Members::join(store, node).ttl(ttl).role(role);
             let member = member.metadata(metadata.clone().label(SESSION, me.as_str()));
             let member = member.on(leases.keeper()).await?;
-            let (moves, moved) = mpsc::unbounded_channel();
             let inner = Arc::new(Inner {
                 elections: Elections::beside(&leases),
                 leases,
@@ -88,8 +89,7 @@ impl IntoFuture for JoinLed {
                 present: Mutex::new(Present { session, me }),
                 held: Mutex::default(),
                 changed: Arc::default(),
-                moves: Mutex::new(Some(moves)),
-                moved: tokio::sync::Mutex::new(moved),
+                moves: Moves::default(),
                 wanted: Mutex::default(),
                 members: member.members().clone(),
                 member: tokio::sync::Mutex::new(Some(member)),
@@ -155,8 +155,7 @@ pub(super) struct Inner {
     pub(super) held: Mutex<BTreeMap<ShardId, Held>>,
     /// The agent has something to do.
     pub(super) changed: Arc<Notify>,
-    pub(super) moves: Mutex<Option<mpsc::UnboundedSender<Move>>>,
-    moved: tokio::sync::Mutex<mpsc::UnboundedReceiver<Move>>,
+    pub(super) moves: Moves,
     /// Who waits for which shard.
     pub(super) wanted: Mutex<BTreeMap<ShardId, oneshot::Sender<ShardGuard>>>,
     pub(super) members: Members,
@@ -286,7 +285,7 @@ impl ShardCoordinator for LedShards {
     }
 
     async fn moves(&self) -> Option<Move> {
-        self.inner.moved.lock().await.recv().await
+        self.inner.moves.next().await
     }
 
     /// The leader is asked, and moves the shard here as any other move: once its owner released it.
@@ -351,7 +350,7 @@ impl ShardCoordinator for LedShards {
         }
     }
 
-    /// The session stays open until this is dropped, so that what is served can be finished.
+    /// The session stays open until every guard is given up, so that what is served can be finished.
     async fn leave(&self) -> Result<()> {
         let member = self.inner.member.lock().await.take();
         self.inner.left.send_replace(true);
@@ -361,9 +360,9 @@ impl ShardCoordinator for LedShards {
             open.map(|(shard, _)| *shard).collect()
         };
         for shard in asked_back {
-            self.inner.tell(Move::Revoked(shard));
+            self.inner.moves.tell(Move::Revoked(shard));
         }
-        *self.inner.moves.lock() = None;
+        self.inner.moves.end();
         self.inner.changed.notify_one();
         match member {
             Some(member) => member.leave().await,
@@ -387,13 +386,6 @@ impl Drop for Wanted {
 impl Inner {
     pub(super) fn store(&self) -> &Store {
         self.leases.store()
-    }
-
-    pub(super) fn tell(&self, moved: Move) {
-        if let Some(moves) = &*self.moves.lock() {
-            // The receiver lives as long as this.
-            let _ = moves.send(moved);
-        }
     }
 
     pub(super) fn has_left(&self) -> bool {

@@ -64,6 +64,7 @@ async fn lead(inner: &Weak<Inner>, leadership: &Leadership) -> Result<()> {
         term: leadership,
         mailbox: Mailbox::new(store.clone()),
         topology: None,
+        dead: BTreeSet::new(),
         looks_closely_until: store.environment().clock.monotonic() + ttl.patience() * 2,
     };
     let mut map = leader.begin(strong.count).await?;
@@ -90,6 +91,8 @@ struct Leader<'a> {
     term: &'a Leadership,
     mailbox: Mailbox,
     topology: Option<Topology>,
+    /// Whose sessions are over for good, as far as they are named as members still. A session has one name for ever.
+    dead: BTreeSet<NodeName>,
     /// Until then everybody is watched: nobody was heard of in this term yet.
     looks_closely_until: Duration,
 }
@@ -109,8 +112,11 @@ impl Leader<'_> {
     async fn round(&mut self, inner: &Arc<Inner>, view: &View, map: &mut ShardMap) -> Result<bool> {
         let mut candidates = BTreeMap::new();
         let mut silent = BTreeSet::new();
+        let mut buried = Vec::new();
+        let present: BTreeSet<_> = view.members.iter().filter_map(candidate).collect();
+        self.dead.retain(|name| present.contains(name));
         for member in &view.members {
-            let Some(name) = candidate(member) else { continue };
+            let Some(name) = candidate(member).filter(|name| !self.dead.contains(name)) else { continue };
             if member.silent > member.ttl.renewal() * 2 {
                 silent.insert(name.clone());
             }
@@ -124,18 +130,27 @@ impl Leader<'_> {
         }
         // Whoever is in the map and silent, or not there at all, keeps what it has until its session is over. It is watched
         // from the first missed beat, so that no time is lost when it turns out dead.
-        let mut dead = Vec::new();
         let mut waits_for_death = false;
         let closely = inner.store().environment().clock.monotonic() < self.looks_closely_until;
+        let me = inner.present.lock().me.clone();
         for name in named(map) {
-            let present = inner.present.lock().me == name;
-            if present || candidates.contains_key(&name) && !silent.contains(&name) && !closely {
+            if name == me {
+                // Whoever left it out because its own heart is not heard would take from it what it serves.
+                let weight = inner.metadata.weight.unwrap_or(1);
+                let unheard = || Candidate::new(name.clone()).weight(weight).avoid(true);
+                candidates.entry(name.clone()).or_insert_with(unheard);
+                continue;
+            }
+            if self.dead.contains(&name)
+                || candidates.contains_key(&name) && !silent.contains(&name) && !closely
+            {
                 continue;
             }
             match session::fence(&inner.leases, parts(name.as_str()).1, inner.ttl).await {
                 Ok(Some(fenced)) => {
                     candidates.remove(&name);
-                    dead.push(fenced);
+                    self.dead.insert(name);
+                    buried.push(fenced);
                     continue;
                 }
                 Ok(None) => {}
@@ -168,7 +183,7 @@ impl Leader<'_> {
         for (id, answer) in answers {
             self.mailbox.answer(&id, answer).await?;
         }
-        for dead in dead {
+        for dead in buried {
             dead.bury(&inner.leases, ());
         }
         self.tell_topology(inner, &takers).await?;

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use leasehold_core::{Error, ErrorKind, Key, Result, Store, Version};
 use serde::{Deserialize, Serialize};
 
 use super::super::ShardId;
 use crate::{
     Wait,
-    call::{patiently, read_within},
+    call::{listed, patiently, remove},
     node::check_name,
     register::{Next, Register, State},
     watch::TimedWake,
@@ -20,9 +20,6 @@ pub(super) const PREFIX: &str = "_cluster/requests";
 
 /// How many requests are kept; past it, none is taken.
 const REQUESTS_MAX: usize = 10_000;
-
-/// How long a list of them may take.
-const LIST_WITHIN: Duration = Duration::from_secs(30);
 
 /// What the leader is asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,7 +101,7 @@ pub(super) async fn ask(
             .await?;
         if let Some(answer) = standing.answer {
             // Nobody asks again under this name: what is left is cleared away by the leader in time.
-            let _ = store.delete(register.key()).await;
+            let _ = remove(store, register.key()).await;
             return Ok(answer);
         }
         if !wake.pause(poll).await {
@@ -132,11 +129,7 @@ impl Mailbox {
         let environment = self.store.environment().clone();
         let prefix = format!("{PREFIX}/");
         let listed = patiently(&environment, || {
-            let list = self.store.list(&prefix).stream();
-            read_within(&*environment.clock, LIST_WITHIN, async {
-                let entries: Vec<_> = futures_util::StreamExt::take(list, REQUESTS_MAX).try_collect().await?;
-                Ok(entries)
-            })
+            listed(&self.store, &prefix).take(REQUESTS_MAX).try_collect::<Vec<_>>()
         })
         .await?;
         let now = environment.clock.monotonic();
@@ -150,7 +143,7 @@ impl Mailbox {
             {
                 if now.saturating_sub(*since) >= keep {
                     // Whoever asked is gone. A failure leaves it for the next time.
-                    let _ = self.store.delete(&entry.key).await;
+                    let _ = remove(&self.store, &entry.key).await;
                 } else {
                     settled.insert(id.to_owned(), (version, *since));
                 }
