@@ -1,7 +1,19 @@
 //! `leasehold cluster`, through the real binary: nodes that come, are drained, die and are forgotten.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
+use std::sync::Arc;
+
+use leasehold::{
+    Store,
+    coordination::{
+        Node, Wait,
+        shards::{LeasedShards, LedShards, Move, ShardCoordinator},
+    },
+    fs::Fs,
+};
 use serde_json::{Value, json};
 use support::{Place, Running, until};
 
@@ -152,12 +164,56 @@ fn the_status_is_one_screen_and_one_object() {
     place.run(["cluster", "status"]).expect(0);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shards_are_shown_with_their_owners_whoever_divides_them() {
+    for led in [false, true] {
+        let place = Place::new();
+        let store = Store::new(Fs::open(place.path()).durable(false).await.unwrap());
+        let node = Node::new("one").unwrap();
+        let shards: Arc<dyn ShardCoordinator> = if led {
+            Arc::new(LedShards::join(store, node, 3).await.unwrap())
+        } else {
+            Arc::new(LeasedShards::join(store, node, 3).await.unwrap())
+        };
+        let mut guards = Vec::new();
+        while guards.len() < 3 {
+            if let Some(Move::Gained(guard)) = shards.moves().await {
+                guards.push(guard);
+            }
+        }
+        let shown = place.run(["cluster", "shards", "--json"]).expect(0).json_lines();
+        let owner = |shard| json!({"shard": shard, "node": "one", "token": 1, "moving_to": null});
+        assert_eq!(shown, [owner(0), owner(1), owner(2)]);
+        let text = place.run(["cluster", "shards"]).expect(0).stdout;
+        let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+        assert_eq!(
+            rows,
+            [
+                &["SHARD", "NODE", "TOKEN", "MOVES", "TO"][..],
+                &["0", "one", "1"],
+                &["1", "one", "1"],
+                &["2", "one", "1"]
+            ]
+        );
+        shards.leave().await.unwrap();
+        for guard in guards {
+            guard.release().await.unwrap();
+        }
+        let watched = shards.watch(None, Wait::Try).await.unwrap();
+        if !led {
+            assert!(watched.unwrap().shards.is_empty());
+            assert!(place.run(["cluster", "shards", "--json"]).expect(0).json_lines().is_empty());
+        }
+    }
+}
+
 #[test]
 fn whoever_only_looks_makes_no_store() {
     let place = Place::new();
     for verb in [
         &["cluster", "status"][..],
         &["cluster", "members"],
+        &["cluster", "shards"],
         &["cluster", "watch"],
         &["leader", "x"],
         &["locks"],

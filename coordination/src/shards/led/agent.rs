@@ -10,7 +10,7 @@ use super::{
         Move, ShardGuard, ShardId, ShardMap, ShardState,
         coordinator::{Tenure, lease_name},
     },
-    LedShards, MAP, SESSION,
+    ELECTION, LedShards, MAP, SESSION,
     handle::{Held, HeldState, Inner, Present, identity},
     mailbox::{self, Answer, Ask},
 };
@@ -77,12 +77,8 @@ impl Inner {
         let session = self.present.lock().session.clone();
         // What fails here is over after the time to live.
         let _ = session.close().await;
-        for held in std::mem::take(&mut *self.held.lock()).into_values() {
-            held.validity.end(Lost::Released);
-            if let HeldState::Returned(Some(reply)) = held.state {
-                let _ = reply.send(Ok(()));
-            }
-        }
+        self.excuse();
+        self.held.lock().clear();
     }
 
     /// Serves what the map gives to this node, and asks back what it takes away.
@@ -162,6 +158,10 @@ impl Inner {
             let returned = held.iter().filter(|(_, held)| matches!(held.state, HeldState::Returned(_)));
             returned.map(|(shard, held)| (*shard, held.epoch)).collect()
         };
+        if !returned.is_empty() && self.has_left() && self.nobody_leads().await {
+            self.excuse();
+            return false;
+        }
         let asks = returned.into_iter().map(|(shard, epoch)| {
             let ask = Ask::GiveUp { shard, epoch, owner: me.clone() };
             // The same tenure comes back once, however often it is told.
@@ -193,7 +193,29 @@ impl Inner {
                 Ok(_) | Err(_) => is_told = false,
             }
         }
+        if !is_told && self.has_left() {
+            self.excuse();
+        }
         is_told
+    }
+
+    /// Whether it is sure that there is nobody to be told.
+    async fn nobody_leads(&self) -> bool {
+        let leader = self.elections.observe(ELECTION).await;
+        leader.is_ok_and(|leader| leader.is_none_or(|leader| !leader.is_led()))
+    }
+
+    /// Lets those go who wait until the leader was told: this node leaves, and its session, which ends with its last guard, says
+    /// the same.
+    fn excuse(&self) {
+        for held in self.held.lock().values_mut() {
+            if let HeldState::Returned(reply) = &mut held.state
+                && let Some(reply) = reply.take()
+            {
+                // Whoever asked may have stopped waiting.
+                let _ = reply.send(Ok(()));
+            }
+        }
     }
 }
 

@@ -67,6 +67,7 @@ async fn lead(inner: &Weak<Inner>, leadership: &Leadership) -> Result<()> {
         dead: BTreeSet::new(),
         looks_closely_until: store.environment().clock.monotonic() + ttl.patience() * 2,
     };
+    let mut left = strong.left.subscribe();
     let mut map = leader.begin(strong.count).await?;
     strong.take_role(Role::Leader).await;
     drop(strong);
@@ -80,6 +81,8 @@ async fn lead(inner: &Weak<Inner>, leadership: &Leadership) -> Result<()> {
         tokio::select! {
             biased;
             _ = leadership.lost() => return Ok(()),
+            // The sender may be gone with the coordinator.
+            _ = left.wait_for(|left| *left) => {}
             _ = wake.pause(pause) => {}
             _ = members.changed(view.generation, Wait::For(pause)) => {}
         }
