@@ -30,11 +30,17 @@ struct Verdict {
 /// Refuses a store that cannot carry leases.
 pub(crate) async fn certify(store: &Store) -> Result<()> {
     for capability in [Capability::Linearizable, Capability::ConditionalPut] {
-        if !store.capabilities().supports(capability) {
-            let message = format!(
-                "leases need a store that is {capability}, and this one does not claim to be; use the store without \
-                 the layer that weakens it, or another store"
-            );
+        let capabilities = store.capabilities();
+        if !capabilities.supports(capability) {
+            let message = match capabilities.weakened_by(capability) {
+                Some(layer) => format!(
+                    "coordination needs a store that is {capability}, and {layer} in front of this one takes that away; \
+                     coordinate through the store without it"
+                ),
+                None => format!(
+                    "coordination needs a store that is {capability}, and this one does not claim to be; use another"
+                ),
+            };
             return Err(Error::new(ErrorKind::Unsupported(capability), message).during("certify").at(store));
         }
     }

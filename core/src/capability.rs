@@ -95,30 +95,60 @@ impl Default for Limits {
 pub struct Capabilities {
     bits: u32,
     limits: Limits,
+    weakened: Option<Weakened>,
+}
+
+/// What was taken away, and by whom.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Weakened {
+    bits: u32,
+    by: &'static str,
 }
 
 impl Capabilities {
     /// Nothing beyond the common part, with `limits`.
     pub const fn none(limits: Limits) -> Self {
-        Self { bits: 0, limits }
+        Self { bits: 0, limits, weakened: None }
     }
 
     /// The same with `capability`.
     #[must_use]
     pub const fn with(self, capability: Capability) -> Self {
-        Self { bits: self.bits | capability.bit(), limits: self.limits }
+        Self { bits: self.bits | capability.bit(), ..self }
     }
 
     /// The same without `capability`.
     #[must_use]
     pub const fn without(self, capability: Capability) -> Self {
-        Self { bits: self.bits & !capability.bit(), limits: self.limits }
+        Self { bits: self.bits & !capability.bit(), ..self }
+    }
+
+    /// The same without what `by` takes away from what is below it: a layer in words, such as "a write-behind batch". The
+    /// lowest of several in a stack is remembered, for [`weakened_by`](Self::weakened_by).
+    #[must_use]
+    pub const fn weakened<const N: usize>(mut self, by: &'static str, capabilities: [Capability; N]) -> Self {
+        let mut taken = 0;
+        let mut index = 0;
+        while index < N {
+            taken |= self.bits & capabilities[index].bit();
+            index += 1;
+        }
+        self.bits &= !taken;
+        if self.weakened.is_none() && taken != 0 {
+            self.weakened = Some(Weakened { bits: taken, by });
+        }
+        self
+    }
+
+    /// Who took `capability` away, where that is known: for errors that name what to leave out.
+    pub fn weakened_by(&self, capability: Capability) -> Option<&'static str> {
+        self.weakened.filter(|weakened| weakened.bits & capability.bit() != 0).map(|weakened| weakened.by)
     }
 
     /// The same with other limits.
     #[must_use]
     pub const fn limited(self, limits: Limits) -> Self {
-        Self { bits: self.bits, limits }
+        Self { limits, ..self }
     }
 
     /// Whether `capability` is claimed.

@@ -62,7 +62,7 @@ impl R2 {
 impl StorageAdapter for R2 {
     fn capabilities(&self) -> Capabilities {
         let all = self.bucket.capabilities();
-        if self.edge.is_some() { all.without(Capability::Linearizable) } else { all }
+        if self.edge.is_some() { all.weakened("the edge cache", [Capability::Linearizable]) } else { all }
     }
 
     async fn head(&self, key: &Key) -> Result<Option<Metadata>> {

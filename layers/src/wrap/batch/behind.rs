@@ -308,7 +308,8 @@ impl fmt::Display for Behind {
 #[async_trait]
 impl StorageAdapter for Behind {
     fn capabilities(&self) -> Capabilities {
-        self.inner().capabilities().without(Capability::Linearizable).without(Capability::Durable)
+        let taken = [Capability::Linearizable, Capability::Durable];
+        self.inner().capabilities().weakened("the write-behind batch", taken)
     }
 
     async fn head(&self, key: &Key) -> Result<Option<Metadata>> {

@@ -56,7 +56,11 @@ impl Grouped {
 impl StorageAdapter for Grouped {
     fn capabilities(&self) -> Capabilities {
         let below = self.inner().capabilities();
-        if self.coalesce { below.without(Capability::UniqueVersions) } else { below }
+        if self.coalesce {
+            below.weakened("the batch that coalesces", [Capability::UniqueVersions])
+        } else {
+            below
+        }
     }
 
     async fn head(&self, key: &Key) -> Result<Option<Metadata>> {

@@ -192,7 +192,8 @@ impl StorageAdapter for Cached {
         match self.mode {
             Mode::Revalidate => self.inner().capabilities(),
             Mode::BoundedStaleness => {
-                self.inner().capabilities().without(Capability::Linearizable).without(Capability::Changes)
+                let taken = [Capability::Linearizable, Capability::Changes];
+                self.inner().capabilities().weakened("the cache of bounded staleness", taken)
             }
         }
     }
