@@ -1,7 +1,5 @@
 //! `leasehold cluster`, through the real binary: nodes that come, are drained, die and are forgotten.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
 mod support;
 
 use std::sync::Arc;
