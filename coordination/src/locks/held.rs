@@ -1,7 +1,15 @@
 //! A lock that is held.
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
+use futures_util::future::BoxFuture;
 use leasehold_core::{Error, ErrorKind, Result, Store};
 
 use super::{
@@ -11,7 +19,7 @@ use super::{
     state::{LockState, Standing},
 };
 use crate::{
-    Guarded, Lost, Token,
+    Guarded, Leases, Lost, Token,
     call::is_transient,
     lease::validity::Validity,
     register::{Next, Register},
@@ -127,26 +135,49 @@ impl Lock {
     /// A release whose future is dropped goes on in the background.
     pub async fn release(mut self) -> Result<()> {
         self.validity.end(Lost::Released);
-        let Some(held) = self.held.take() else { return Ok(()) };
-        held.leave_in_background()?.await.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Unavailable, "the thread that releases locks has ended"))
-        })
+        match self.held.take() {
+            Some(held) => held.leaving().await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Gives a lock up where it is awaited, without a change of thread; when nobody awaits it any more, on the thread that renews.
+struct Leaving {
+    left: Option<BoxFuture<'static, Result<()>>>,
+    leases: Leases,
+}
+
+impl Future for Leaving {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(left) = &mut self.left else { return Poll::Pending };
+        let result = ready!(left.as_mut().poll(context));
+        self.left = None;
+        Poll::Ready(result)
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if let Some(left) = self.left.take() {
+            // Without a thread to do it on, the time to live frees the lock.
+            let _ = self.leases.in_background(Box::pin(async move { drop(left.await) }));
+        }
     }
 }
 
 impl Held {
-    /// Leaves on the thread that renews, so that nobody has to wait for it.
-    pub(super) fn leave_in_background(self) -> Result<tokio::sync::oneshot::Receiver<Result<()>>> {
-        let (reply, answer) = tokio::sync::oneshot::channel();
+    /// Leaves when awaited, and in the background when dropped.
+    fn leaving(self) -> Leaving {
         self.owner.held.lock().remove(&self.claim);
-        let leases = self.inner.leases.clone();
-        let departure = self.inner.departure();
-        leases.in_background(Box::pin(async move {
+        let (leases, departure) = (self.inner.leases.clone(), self.inner.departure());
+        let left = Box::pin(async move {
             let _departure = departure;
-            // Whoever asked may have stopped waiting.
-            let _ = reply.send(self.leave().await);
-        }))?;
-        Ok(answer)
+            self.leave().await
+        });
+        Leaving { left: Some(left), leases }
     }
 
     async fn leave(&self) -> Result<()> {
@@ -180,8 +211,7 @@ impl Drop for Lock {
     fn drop(&mut self) {
         self.validity.end(Lost::Released);
         if let Some(held) = self.held.take() {
-            // Without a thread to do it on, the time to live frees the lock.
-            let _ = held.leave_in_background();
+            drop(held.leaving());
         }
     }
 }

@@ -57,7 +57,6 @@ struct HolderRecord {
     #[serde(flatten)]
     claim: ClaimRecord,
     token: u64,
-    waiting: Option<String>,
 }
 
 #[derive(Clone, Deserialize)]
@@ -149,8 +148,6 @@ pub(super) struct Audit {
     pub(super) holds: BTreeMap<(String, String), Vec<Span>>,
     /// When an owner waited for a lock, by what workloads did.
     pub(super) waits: BTreeMap<(String, String), Vec<Span>>,
-    /// When an owner had noted that it waits for a lock, in the record of another.
-    pub(super) noted: BTreeMap<(String, String), Vec<Span>>,
     /// Who gave way, of all that waited for each other.
     pub(super) victims: BTreeMap<Vec<String>, String>,
     /// When a barrier opened.
@@ -257,23 +254,9 @@ impl Audit {
             record.holders.iter().map(|holder| holder.claim.owner.clone()).collect()
         };
         let (before, after) = (owners(&old), owners(&new));
-        let notes = |record: &LockRecord| -> BTreeSet<(String, String)> {
-            let noted = record
-                .holders
-                .iter()
-                .filter_map(|held| Some((held.claim.owner.clone(), held.waiting.clone()?)));
-            noted.collect()
-        };
-        let (unnoted, noted) = (notes(&old), notes(&new));
         seen.last = new;
         *self.seen.entry("grants").or_default() += granted as u64;
         *self.seen.entry("grants from the line").or_default() += from_line as u64;
-        for (owner, lock) in unnoted.difference(&noted) {
-            close(&mut self.noted, owner, lock, now);
-        }
-        for pair in noted.difference(&unnoted) {
-            self.noted.entry(pair.clone()).or_default().push((now, None));
-        }
         for owner in before.difference(&after) {
             close(&mut self.holds, owner, name, now);
         }

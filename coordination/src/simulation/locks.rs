@@ -244,10 +244,13 @@ fn real(program: &Program, deadlock: &Deadlock, began: Micros) {
     let mut all = Vec::new();
     for waiting in &deadlock.circle {
         all.push(spans(&audit.holds, &waiting.owner, &waiting.holds));
-        // Of who asks for several at once there is only what it noted down.
+        // Who asks for several at once waits for the next one all the while.
         let known = audit.waits.keys().any(|(owner, _)| *owner == waiting.owner);
-        let waits = if known { &audit.waits } else { &audit.noted };
-        all.push(spans(waits, &waiting.owner, &waiting.waits_for));
+        all.push(if known {
+            spans(&audit.waits, &waiting.owner, &waiting.waits_for)
+        } else {
+            spans(&audit.holds, &waiting.owner, &waiting.holds)
+        });
     }
     drop(audit);
     if gave_way != victim {
