@@ -110,13 +110,13 @@ fn whoever_dies_is_waited_for_whatever_the_clocks_say() {
     for (theirs, ours) in pairs {
         let place = Place::new();
         let holder = |clocks| {
-            let arguments = ["lock", "job", "--ttl", "1s", "--", "sh", "-c", "echo held; exec sleep 1000"];
+            let arguments = ["lock", "job", "--ttl", "2s", "--", "sh", "-c", "echo held; exec sleep 1000"];
             let running = Running::start(elsewhere(&place, &library, clocks, &arguments));
             assert_eq!(running.line(), "held");
             running
         };
         let attempt = |wait: &[&str]| -> Outcome {
-            let arguments = [&["lock", "job", "--ttl", "1s"], wait, &["--", "echo", "ran"]].concat();
+            let arguments = [&["lock", "job", "--ttl", "2s"], wait, &["--", "echo", "ran"]].concat();
             support::finish(&mut elsewhere(&place, &library, ours, &arguments))
         };
         let held = holder(theirs);
