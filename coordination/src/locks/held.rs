@@ -13,13 +13,13 @@ use futures_util::future::BoxFuture;
 use leasehold_core::{Error, ErrorKind, Result, Store};
 
 use super::{
-    handle::Inner,
+    handle::{Departure, Inner},
     owner::Owner,
     session::Session,
     state::{LockState, Standing},
 };
 use crate::{
-    Guarded, Leases, Lost, Token,
+    Guarded, Lost, Token,
     call::is_transient,
     lease::validity::Validity,
     register::{Next, Register},
@@ -144,27 +144,34 @@ impl Lock {
 
 /// Gives a lock up where it is awaited, without a change of thread; when nobody awaits it any more, on the thread that renews.
 struct Leaving {
-    left: Option<BoxFuture<'static, Result<()>>>,
-    leases: Leases,
+    /// `None` when it is done.
+    parting: Option<Arc<Parting>>,
+    left: BoxFuture<'static, Result<()>>,
+}
+
+struct Parting {
+    held: Held,
+    /// Whoever closes waits for it.
+    _departure: Departure,
 }
 
 impl Future for Leaving {
     type Output = Result<()>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(left) = &mut self.left else { return Poll::Pending };
-        let result = ready!(left.as_mut().poll(context));
-        self.left = None;
+        let result = ready!(self.left.as_mut().poll(context));
+        self.parting = None;
         Poll::Ready(result)
     }
 }
 
 impl Drop for Leaving {
     fn drop(&mut self) {
-        if let Some(left) = self.left.take() {
-            // Without a thread to do it on, the time to live frees the lock.
-            let _ = self.leases.in_background(Box::pin(async move { drop(left.await) }));
-        }
+        let Some(parting) = self.parting.take() else { return };
+        let leases = parting.held.inner.leases.clone();
+        // From the beginning: what is under way hangs on the runtime that it was begun on. Who is out already is told so, and
+        // without a thread to do it on, the time to live frees the lock.
+        let _ = leases.in_background(Box::pin(async move { drop(parting.held.leave().await) }));
     }
 }
 
@@ -172,12 +179,9 @@ impl Held {
     /// Leaves when awaited, and in the background when dropped.
     fn leaving(self) -> Leaving {
         self.owner.held.lock().remove(&self.claim);
-        let (leases, departure) = (self.inner.leases.clone(), self.inner.departure());
-        let left = Box::pin(async move {
-            let _departure = departure;
-            self.leave().await
-        });
-        Leaving { left: Some(left), leases }
+        let parting = Arc::new(Parting { _departure: self.inner.departure(), held: self });
+        let leaves = parting.clone();
+        Leaving { parting: Some(parting), left: Box::pin(async move { leaves.held.leave().await }) }
     }
 
     async fn leave(&self) -> Result<()> {

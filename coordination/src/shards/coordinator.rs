@@ -196,7 +196,8 @@ impl ShardGuard {
         Guarded::new(store, &lease_name(self.shard), self.token, Arc::clone(&self.validity))
     }
 
-    /// Gives it up. Stop serving it first: from the moment this is called it is over here.
+    /// Gives it up. Stop serving it first: from the moment this is called it is over here. After
+    /// [`leave`](ShardCoordinator::leave) it waits for no leader: the end of the node's part, with its last guard, says the same.
     ///
     /// # Errors
     /// [`Fenced`](leasehold_core::ErrorKind::Fenced) when it was over already. What the store fails with when that lasts: it
