@@ -23,7 +23,7 @@ const MAP: &str = "_cluster/shard-map";
 const TOPOLOGY: &str = "_cluster/topology";
 
 /// What nodes that take part write without a condition: each its own.
-const BEATS: &str = "_cluster/members/beats/";
+pub(super) const BEATS: &str = "_cluster/members/beats/";
 
 /// What may be removed, because nothing rests on its having been there.
 const TRANSIENT: [&str; 2] = ["_cluster/members/", "_cluster/requests/"];

@@ -15,7 +15,10 @@ use leasehold_core::{
 };
 use tokio::sync::oneshot;
 
-use super::executor::{DIRECTOR, Micros, Noted, World};
+use super::{
+    audit::BEATS,
+    executor::{DIRECTOR, Micros, Noted, World},
+};
 
 /// Whether the store wakes those who wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +41,8 @@ pub(super) struct Network {
     cut: Vec<usize>,
     /// Whether calls fare badly.
     pub(super) stormy: bool,
+    /// Whose heartbeats get lost.
+    pub(super) unheard: Vec<usize>,
     /// Which calls arrive and are never answered: `get`, `put`, `delete`, `list`, `changes`.
     pub(super) mute: Vec<&'static str>,
     /// What happened, for the check that anything did.
@@ -115,6 +120,7 @@ impl Network {
             watches: Vec::new(),
             cut: Vec::new(),
             stormy: true,
+            unheard: Vec::new(),
             mute: Vec::new(),
             counts: Counts::default(),
         }
@@ -165,6 +171,10 @@ impl World {
                 0 => Fate::Refused(ErrorKind::Unavailable),
                 silent => Fate::Lost { arrival: None, silent: silent == 1 },
             };
+        }
+        let beats = matches!(request, Request::Put(key, ..) if key.starts_with(BEATS));
+        if beats && self.network().unheard.contains(&machine) {
+            return Fate::Lost { arrival: None, silent: true };
         }
         let (there, back) = (1_000 + self.below(15_000), 1_000 + self.below(15_000));
         if self.network().mute.contains(&request.verb()) {

@@ -5,8 +5,11 @@ use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 use leasehold_core::Result;
 
 use super::{
+    audit::Audit,
+    executor::World,
     guarded,
     leases::any_wait,
+    network::{Network, Tells},
     program::{Play, Program, Seen, TTL, shared, ttl},
 };
 use crate::{
@@ -236,4 +239,43 @@ fn shards_under_a_leader_have_one_owner_and_go_on() {
 #[test]
 fn shards_under_a_leader_are_fenced_whatever_the_clocks_do() {
     all_of_it_happened(&Play { drift: 0.7, ..LED }.seeds(90_000, 100));
+}
+
+/// Keeps what it is given until it is asked back.
+async fn keep_all(shards: Coordinator) {
+    let mut kept = BTreeMap::new();
+    while let Some(moved) = shards.moves().await {
+        match moved {
+            Move::Gained(guard) => drop(kept.insert(guard.shard(), guard)),
+            Move::Revoked(shard) => drop(kept.remove(&shard)),
+        }
+    }
+}
+
+#[test]
+fn a_leader_whose_heart_is_not_heard_keeps_what_it_serves() {
+    let world = World::new(0, 2, 0.0, Network::new(false, Tells::Never), Audit::new(true));
+    world.network().stormy = false;
+    let directed = world.clone();
+    world.run(120_000_000, async move {
+        let world = directed;
+        let mut nodes = Vec::new();
+        for machine in [1, 2] {
+            let program = world.program(machine);
+            let joins = program.clone();
+            let joined = program.spawn(async move { led(&joins).await.expect("all is well") });
+            let shards = joined.await.expect("nothing happens to the machine");
+            program.spawn(keep_all(shards.clone()));
+            nodes.push(shards);
+            world.sleep(5_000_000).await;
+        }
+        world.network().unheard = vec![1];
+        world.sleep(10_000_000).await;
+        let asks = nodes[1].clone();
+        let told = world.program(2).spawn(async move { asks.watch(None, Wait::Try).await });
+        let owners = told.await.expect("nothing happens to the machine").expect("all is well");
+        let counts = owners.expect("there is a map");
+        assert_eq!(counts.per_node(), BTreeMap::from([("m1", 2), ("m2", 2)]));
+    });
+    world.end();
 }
