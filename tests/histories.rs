@@ -1,11 +1,15 @@
 //! What clients of locks, elections, counters and ids are told could have happened one call at a time, though replies are lost
 //! and writes land late. Each kind goes through the checker with its own model.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::{Future, IntoFuture},
+    sync::Arc,
+    time::Duration,
+};
 
 use leasehold::{
     Error, Store,
-    coordination::{Counter, Elections, Ids, Locks, Node, Ttl, Wait},
+    coordination::{Counter, Elections, Ids, Leadership, Lock as Held, Locks, Node, Token, Ttl, Wait},
     layers::Faults,
     memory::Memory,
 };
@@ -70,6 +74,32 @@ async fn persistently<T, F: Future<Output = leasehold::Result<T>>>(connect: impl
     }
 }
 
+/// Asks once, and gives back what it got.
+async fn tenure<H, R: Future<Output = leasehold::Result<()>>>(
+    recorder: &Arc<Recorder<LockAction, LockReply>>,
+    number: u64,
+    mode: Mode,
+    asked: impl IntoFuture<Output = leasehold::Result<Option<H>>>,
+    token: impl FnOnce(&H) -> Token,
+    give_back: impl FnOnce(H) -> R,
+) {
+    let pending = recorder.begin(number, "held", LockAction::Acquire(mode));
+    let held = match asked.await {
+        Ok(Some(held)) => held,
+        Ok(None) => return pending.end(LockReply::Refused),
+        Err(error) => return failed(pending, &error),
+    };
+    let token = token(&held).get();
+    pending.end(LockReply::Granted(token));
+    tokio::task::yield_now().await;
+    let pending = recorder.begin(number, "held", LockAction::Release(token));
+    match give_back(held).await {
+        Ok(()) => pending.end(LockReply::Released),
+        // It is given up in the background, now or later.
+        Err(_) => drop(pending),
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn locks_alone_and_shared() {
     for seed in 0..4 {
@@ -88,27 +118,8 @@ async fn locks_alone_and_shared() {
                         true => (Mode::Shared, locks.shared("l")),
                         false => (Mode::Exclusive, locks.exclusive("l")),
                     };
-                    let pending = recorder.begin(number, "l", LockAction::Acquire(mode));
-                    let lock = match request.wait(Wait::Try).await {
-                        Ok(Some(lock)) => lock,
-                        Ok(None) => {
-                            pending.end(LockReply::Refused);
-                            continue;
-                        }
-                        Err(error) => {
-                            failed(pending, &error);
-                            continue;
-                        }
-                    };
-                    let token = lock.token().get();
-                    pending.end(LockReply::Granted(token));
-                    tokio::task::yield_now().await;
-                    let pending = recorder.begin(number, "l", LockAction::Release(token));
-                    match lock.release().await {
-                        Ok(()) => pending.end(LockReply::Released),
-                        // It is given up in the background, now or later.
-                        Err(_) => drop(pending),
-                    }
+                    let asked = request.wait(Wait::Try);
+                    tenure(&recorder, number, mode, asked, Held::token, Held::release).await;
                 }
             }
         })
@@ -127,25 +138,9 @@ async fn elections_and_their_terms() {
             async move {
                 let elections = persistently(|| Elections::connect(store.clone(), node(number))).await;
                 for _ in 0..CALLS {
-                    let pending = recorder.begin(number, "e", LockAction::Acquire(Mode::Exclusive));
-                    let leadership = match elections.campaign("e").ttl(ttl()).wait(Wait::Try).await {
-                        Ok(Some(leadership)) => leadership,
-                        Ok(None) => {
-                            pending.end(LockReply::Refused);
-                            continue;
-                        }
-                        Err(error) => {
-                            failed(pending, &error);
-                            continue;
-                        }
-                    };
-                    let term = leadership.term().get();
-                    pending.end(LockReply::Granted(term));
-                    let pending = recorder.begin(number, "e", LockAction::Release(term));
-                    match leadership.resign().await {
-                        Ok(()) => pending.end(LockReply::Released),
-                        Err(_) => drop(pending),
-                    }
+                    let asked = elections.campaign("e").ttl(ttl()).wait(Wait::Try);
+                    tenure(&recorder, number, Mode::Exclusive, asked, Leadership::term, Leadership::resign)
+                        .await;
                 }
             }
         })
