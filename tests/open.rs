@@ -37,7 +37,7 @@ async fn a_url_that_nobody_knows_is_refused_with_what_is_known() {
         ("mem:cache", "has no name"),
         ("fs:", "needs a path"),
         ("", "needs a path"),
-        ("fs:/tmp?fsync=no", "\"fsync\" is no parameter of a directory store; known: durable"),
+        ("fs:/tmp?fsync=no", "\"fsync\" is no parameter of a directory store; known: durable, reuse_files"),
         ("fs:/tmp?durable=maybe", "either true or false"),
         ("/no/such/parent/at/all", "parent directory does not exist"),
     ] {

@@ -169,6 +169,7 @@ impl Bulk<'_> {
             hash_map::Entry::Occupied(mut noted) => {
                 let (noted, indices) = noted.get_mut();
                 noted.may_go |= touched.may_go;
+                noted.retired.extend(touched.retired);
                 indices.push(index);
             }
             hash_map::Entry::Vacant(vacant) => {
@@ -179,10 +180,10 @@ impl Bulk<'_> {
     }
 
     fn settle(&mut self) {
-        for (touched, indices) in self.touched.values() {
+        for (_, (touched, indices)) in self.touched.drain() {
             if let Err(errno) = self.inner.sync_names(touched) {
                 for index in indices {
-                    self.results[*index] = Some(Err(unsettled(errno)));
+                    self.results[index] = Some(Err(unsettled(errno)));
                 }
             }
         }

@@ -60,6 +60,8 @@
 //! put into the directory are values if their names are, and their edits count as writes, without any promise.
 //! A value is visible from its rename and durable a moment later, when it is acknowledged.
 
+#[cfg(target_os = "linux")]
+mod alone;
 mod attributes;
 mod batch;
 mod bulk;
@@ -74,6 +76,7 @@ mod name;
 mod open;
 mod read;
 mod root;
+mod spare;
 mod stage;
 mod stamp;
 mod store;

@@ -4,14 +4,16 @@ use std::{cmp::Ordering, ops::Range, os::fd::OwnedFd};
 
 use leasehold_core::{Entry, Error, Key, ListOptions, Result};
 use rustix::{
-    fs::{self, AtFlags, FileType},
+    fs::{self, AtFlags, FileType, Stat},
     io::Errno,
 };
 
 use crate::{
     fault::from_errno,
     name::{Names, PIECE_BYTES_MAX},
+    read,
     root::{DIRECTORY, Root},
+    spare::{is_in_the_making, is_same_value, may_be_reused},
     stamp::metadata,
 };
 
@@ -218,11 +220,20 @@ impl Level {
             }
         }
         let name = item.name(&self.names);
-        let stat = match &self.directory {
+        let look = || match &self.directory {
             // A name of several pieces is a path, which only the root resolves without following a link.
             _ if name.contains('/') => root.stat_beneath(&join(&self.path, name)),
             Some(directory) => fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW),
-            None => return Ok(None),
+            None => Err(Errno::NOENT),
+        };
+        let stat = match look() {
+            Ok(stat) if may_be_reused(&stat) && !is_settled(&stat, look()) => {
+                match read::look(root, &join(&self.path, name))? {
+                    Some(stat) => Ok(stat),
+                    None => return Ok(None),
+                }
+            }
+            stat => stat,
         };
         let stat = match stat {
             Ok(stat) => stat,
@@ -238,6 +249,11 @@ impl Level {
         let Ok(key) = Key::new(self.key.as_str()) else { return Ok(None) };
         Ok(Some(Entry::new(key, metadata(&stat))))
     }
+}
+
+/// Whether a second look at a name has seen the value that the first one saw, and that is whole.
+fn is_settled(first: &Stat, second: Result<Stat, Errno>) -> bool {
+    !is_in_the_making(first) && second.is_ok_and(|second| is_same_value(first, &second))
 }
 
 /// Takes a name, the segment where it is not the name without its mark, and whether it is a directory's.

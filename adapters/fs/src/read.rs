@@ -1,7 +1,8 @@
-//! Reads. A value is never changed in place, so an open file is a snapshot of it.
+//! Reads. An open file is a snapshot of a value: it is never changed while anybody has it open. One that may have been changed
+//! between being found and being opened is looked for once more ([`is_current`](Root::is_current)).
 //!
 //! A small value that the kernel has in memory is read where the caller stands, in four system calls and without a
-//! change of thread: open, stat, read, close. Only when one of them would have to wait does the read move to a thread
+//! change of thread: open, stat (and once more, if the file was reused), read, close. Only when one of them would have to wait does the read move to a thread
 //! that may. Whether attributes would have to be waited for nobody tells, so a value that has some is read there at once.
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -12,7 +13,7 @@ use leasehold_core::{
     Result, Version,
 };
 use rustix::{
-    fs::{self, Stat},
+    fs::{self, OFlags, Stat},
     io::Errno,
 };
 
@@ -20,7 +21,7 @@ use crate::{
     attributes,
     fault::from_errno,
     hop::run_blocking,
-    root::{HEAD, Root, VALUE, check_regular, read_at},
+    root::{HEAD, RACES_MAX, Root, VALUE, check_regular, read_at},
     stamp::{Stamp, metadata},
 };
 
@@ -33,9 +34,14 @@ const CHUNK_BYTES: u64 = 1 << 20;
 pub(crate) fn get_cached(root: &Root, path: &str, options: &GetOptions) -> Option<Result<Lookup>> {
     let file = match root.open_cached(path, VALUE)? {
         Ok(file) => file,
-        Err(errno) => return Some(absent(root, errno)),
+        Err(errno) => return Some(absent(root, errno).map(|()| Lookup::Absent)),
     };
-    let mut opened = match Opened::new(file, options) {
+    let stat = match stat_of(&file) {
+        Ok(stat) if root.is_current(path, VALUE, &stat) => stat,
+        Ok(_) => return None,
+        Err(error) => return Some(Err(error)),
+    };
+    let mut opened = match Opened::new(file, stat, options) {
         Ok(Some(opened)) => opened,
         Ok(None) => return Some(Ok(Lookup::Unchanged)),
         Err(error) => return Some(Err(error)),
@@ -62,11 +68,8 @@ pub(crate) fn get_cached(root: &Root, path: &str, options: &GetOptions) -> Optio
 
 /// Reads, waiting for the device where needed. A part larger than a chunk becomes a stream.
 pub(crate) fn get(root: &Root, path: &str, options: &GetOptions) -> Result<Lookup> {
-    let file = match root.open_beneath(path, VALUE) {
-        Ok(file) => file,
-        Err(errno) => return absent(root, errno),
-    };
-    let Some(mut opened) = Opened::new(file, options)? else { return Ok(Lookup::Unchanged) };
+    let Some((file, stat)) = open(root, path, VALUE)? else { return Ok(Lookup::Absent) };
+    let Some(mut opened) = Opened::new(file, stat, options)? else { return Ok(Lookup::Unchanged) };
     opened.read_attributes()?;
     let size = opened.range.end - opened.range.start;
     if size > CHUNK_BYTES {
@@ -78,15 +81,20 @@ pub(crate) fn get(root: &Root, path: &str, options: &GetOptions) -> Result<Looku
 
 /// What is known of a value, without waiting, or not at all.
 pub(crate) fn head_cached(root: &Root, path: &str) -> Option<Result<Option<Metadata>>> {
-    match look(root, root.open_cached(path, HEAD)?) {
-        Ok(Some(stat)) if attributes::is_marked(&stat) => root.in_memory.then(|| head_of(root, path)),
-        looked => Some(looked.map(|stat| stat.as_ref().map(metadata))),
+    let stat = match root.open_cached(path, HEAD)? {
+        Ok(file) => stat_of(&file),
+        Err(errno) => return Some(absent(root, errno).map(|()| None)),
+    };
+    match stat {
+        Ok(stat) if !root.is_current(path, HEAD, &stat) => None,
+        Ok(stat) if attributes::is_marked(&stat) => root.in_memory.then(|| head_of(root, path)),
+        stat => Some(stat.map(|stat| Some(metadata(&stat)))),
     }
 }
 
 /// What is known of a value.
 pub(crate) fn head(root: &Root, path: &str) -> Result<Option<Metadata>> {
-    match look(root, root.open_beneath(path, HEAD))? {
+    match look(root, path)? {
         Some(stat) if attributes::is_marked(&stat) => head_of(root, path),
         stat => Ok(stat.as_ref().map(metadata)),
     }
@@ -94,30 +102,44 @@ pub(crate) fn head(root: &Root, path: &str) -> Result<Option<Metadata>> {
 
 /// The version of a value.
 pub(crate) fn version(root: &Root, path: &str) -> Result<Option<Version>> {
-    let stat = look(root, root.open_beneath(path, HEAD))?;
-    Ok(stat.map(|stat| Stamp::of(&stat).version()))
+    Ok(look(root, path)?.map(|stat| Stamp::of(&stat).version()))
 }
 
-fn look(root: &Root, opened: Result<OwnedFd, Errno>) -> Result<Option<Stat>> {
-    match opened {
-        Ok(file) => {
-            let stat = fs::fstat(&file).map_err(from_errno)?;
-            check_regular(&stat)?;
-            Ok(Some(stat))
+/// What a value's file is like.
+pub(crate) fn look(root: &Root, path: &str) -> Result<Option<Stat>> {
+    Ok(open(root, path, HEAD)?.map(|(_, stat)| stat))
+}
+
+/// The file that stands for a value, to be read or to be looked at.
+fn open(root: &Root, path: &str, mut flags: OFlags) -> Result<Option<(OwnedFd, Stat)>> {
+    for _ in 0..RACES_MAX {
+        match root.open_beneath(path, flags) {
+            Ok(file) => {
+                let stat = stat_of(&file)?;
+                if root.is_current(path, flags, &stat) {
+                    return Ok(Some((file, stat)));
+                }
+                // Whoever opens it to read can tell a file in the making from one that was given the mode of such.
+                flags = VALUE;
+            }
+            // Replaced in this very moment, and about to be written again.
+            Err(Errno::AGAIN) => {}
+            Err(errno) => return absent(root, errno).map(|()| None),
         }
-        Err(errno) => absent(root, errno).map(|_| None),
     }
+    Err(Error::new(ErrorKind::Unavailable, "it was replaced again and again while it was read; try again"))
+}
+
+fn stat_of(file: &OwnedFd) -> Result<Stat> {
+    let stat = fs::fstat(file).map_err(from_errno)?;
+    check_regular(&stat)?;
+    Ok(stat)
 }
 
 /// What is known of a value with attributes. A file that was opened only to be looked at does not yield them, so it is
 /// opened to be read; all that is told is told of that one.
 fn head_of(root: &Root, path: &str) -> Result<Option<Metadata>> {
-    let file = match root.open_beneath(path, VALUE) {
-        Ok(file) => file,
-        Err(errno) => return absent(root, errno).map(|_| None),
-    };
-    let stat = fs::fstat(&file).map_err(from_errno)?;
-    check_regular(&stat)?;
+    let Some((file, stat)) = open(root, path, VALUE)? else { return Ok(None) };
     Ok(Some(metadata(&stat).attributes(attributes::read(file.as_fd(), &stat)?)))
 }
 
@@ -130,9 +152,9 @@ pub(crate) fn counter(root: &Root, path: &str, stat: &Stat) -> Result<(Vec<u8>, 
 }
 
 /// Tells "no such key" from what only looks like it.
-fn absent(root: &Root, errno: Errno) -> Result<Lookup> {
+fn absent(root: &Root, errno: Errno) -> Result<()> {
     match errno {
-        Errno::NOENT => root.check_present().map(|()| Lookup::Absent),
+        Errno::NOENT => root.check_present(),
         errno => Err(from_errno(errno)),
     }
 }
@@ -147,9 +169,7 @@ struct Opened {
 
 impl Opened {
     /// `None` when the caller knows this version already.
-    fn new(file: OwnedFd, options: &GetOptions) -> Result<Option<Self>> {
-        let stat = fs::fstat(&file).map_err(from_errno)?;
-        check_regular(&stat)?;
+    fn new(file: OwnedFd, stat: Stat, options: &GetOptions) -> Result<Option<Self>> {
         let metadata = metadata(&stat);
         if options.if_changed_from.as_ref() == Some(&metadata.version) {
             return Ok(None);

@@ -15,6 +15,7 @@ use rustix::{
 use crate::{
     attributes,
     fault::{from_errno, removed},
+    spare::{is_in_the_making, is_same_value, may_be_reused},
 };
 
 pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -105,6 +106,21 @@ impl Root {
     /// What is at `path`, following no symbolic link and leaving the root by no way.
     pub(crate) fn stat_beneath(&self, path: &str) -> Result<fs::Stat, Errno> {
         self.open_beneath(path, HEAD).and_then(fs::fstat)
+    }
+
+    /// Whether what was opened through `path`, with these flags, and then had this `stat`, is what `path` stands for. If it was
+    /// opened to be read it stays as it is: only a file that nobody has open is written again.
+    ///
+    /// Costs nothing but for files that may have been written again. A link on the way to another place leads to no file that is
+    /// the same.
+    pub(crate) fn is_current(&self, path: &str, flags: OFlags, stat: &fs::Stat) -> bool {
+        if !may_be_reused(stat) {
+            return true;
+        }
+        // Who only looks does not keep a file in the making from becoming this value and then another between two looks.
+        (flags == VALUE || !is_in_the_making(stat))
+            && fs::statat(self.fd(), path, AtFlags::SYMLINK_NOFOLLOW)
+                .is_ok_and(|now| is_same_value(&now, stat))
     }
 
     /// Opens name by name, for kernels without `openat2`.
@@ -273,6 +289,13 @@ fn is_in_memory(directory: BorrowedFd<'_>) -> bool {
 #[cfg(not(target_os = "linux"))]
 fn is_in_memory(_directory: BorrowedFd<'_>) -> bool {
     false
+}
+
+/// Whether a filesystem writes a file's blocks where they are and itself, without another below it: ext2 to ext4, XFS.
+#[cfg(target_os = "linux")]
+pub(crate) fn is_written_in_place(file: BorrowedFd<'_>) -> bool {
+    const IN_PLACE: [u64; 2] = [0xef53, 0x5846_5342];
+    fs::fstatfs(file).is_ok_and(|stat| IN_PLACE.contains(&(stat.f_type as u64)))
 }
 
 /// Refuses anything but a regular file.

@@ -4,18 +4,18 @@
 //! when its process dies. Who opens the store later removes the areas whose lock is free.
 
 #[cfg(target_os = "linux")]
-use std::{num::NonZeroU64, os::fd::BorrowedFd};
+use std::num::NonZeroU64;
 use std::{
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use leasehold_core::{Attributes, Capability, Environment, Error, ErrorKind, Result};
 use rustix::{
-    fs::{self, AtFlags, FlockOperation, Mode, OFlags},
+    fs::{self, AtFlags, FlockOperation, Mode, OFlags, Stat},
     io::Errno,
 };
 
@@ -24,6 +24,7 @@ use crate::{
     fault::{from_errno, removed},
     layout::{directory_at, own_directory, own_file},
     root::Root,
+    spare::{Spare, Spares},
     stamp::{Stamp, times},
 };
 
@@ -35,6 +36,8 @@ pub(crate) struct Area {
     directory: OwnedFd,
     _alive: OwnedFd,
     next: AtomicU64,
+    /// Unset where files are not written again.
+    spares: OnceLock<Spares>,
 }
 
 impl Area {
@@ -45,9 +48,39 @@ impl Area {
         let (name, alive) = claim(&areas, environment)?;
         fs::mkdirat(&areas, name.as_str(), Mode::from_raw_mode(0o777)).map_err(from_errno)?;
         let directory = directory_at(&areas, &name).map_err(from_errno)?;
-        let area = Arc::new(Self { areas, name, directory, _alive: alive, next: AtomicU64::new(0) });
+        let area = Arc::new(Self {
+            areas,
+            name,
+            directory,
+            _alive: alive,
+            next: AtomicU64::new(0),
+            spares: OnceLock::new(),
+        });
         area.check_times()?;
         Ok(area)
+    }
+
+    /// From now on replaced files are kept and written again, where the filesystem and the kernel allow that.
+    pub(crate) fn keep_spares(self: &Arc<Self>) -> Result<()> {
+        #[cfg(target_os = "linux")]
+        if crate::root::is_written_in_place(self.directory.as_fd()) {
+            let probe = Staged::create(self, &Attributes::new())?;
+            let stat = fs::fstat(&probe.file).map_err(from_errno)?;
+            let spares = Spares::like(&stat);
+            if spares.are_possible(probe.file.as_fd()) {
+                let _ = self.spares.set(spares);
+            }
+        }
+        Ok(())
+    }
+
+    /// The replaced files that it keeps; `None` where it keeps none.
+    pub(crate) fn spares(&self) -> Option<&Spares> {
+        self.spares.get()
+    }
+
+    fn unlink(&self, name: &str) {
+        let _ = fs::unlinkat(&self.directory, name, AtFlags::empty());
     }
 
     /// Whether this filesystem finds a name by its capitals, too.
@@ -58,9 +91,9 @@ impl Area {
 
     /// Refuses filesystems whose modification times are too coarse to hold a version.
     fn check_times(self: &Arc<Self>) -> Result<()> {
-        const ODD: u64 = 1_700_000_000_123_456_789;
+        const FINE: u64 = 1_700_000_000_123_456_786;
         let probe = Staged::create(self, &Attributes::new())?;
-        if probe.stamp(ODD)?.nanos == ODD {
+        if probe.stamp(FINE)?.nanos == FINE {
             return Ok(());
         }
         Err(Error::unsupported(Capability::UniqueVersions).because(
@@ -137,6 +170,8 @@ pub(crate) struct Staged {
     file: OwnedFd,
     size: u64,
     published: bool,
+    /// The number of the value that the file held before, if it held one.
+    reused: Option<u64>,
 }
 
 impl Staged {
@@ -149,9 +184,25 @@ impl Staged {
             Errno::NOENT => removed(),
             errno => from_errno(errno),
         })?;
-        let staged = Self { area: area.clone(), name, file, size: 0, published: false };
+        let staged = Self { area: area.clone(), name, file, size: 0, published: false, reused: None };
         attributes::write(staged.file.as_fd(), attributes)?;
         Ok(staged)
+    }
+
+    /// A value of `bytes` bytes without attributes, to be written over one that was replaced; `None` where there is none.
+    pub(crate) fn reuse(area: &Arc<Area>, bytes: u64) -> Option<Self> {
+        let spares = area.spares()?;
+        let Spare { name, .. } = spares.find(bytes)?;
+        match spares.reopen(area.directory.as_fd(), &name, bytes) {
+            Some((file, before)) => {
+                let reused = Some(before.nanos);
+                Some(Self { area: area.clone(), name, file, size: 0, published: false, reused })
+            }
+            None => {
+                area.unlink(&name);
+                None
+            }
+        }
     }
 
     /// Appends to the value.
@@ -174,9 +225,17 @@ impl Staged {
         self.size
     }
 
-    /// Sets the version that the value will have.
+    /// Sets the version that the value will have: at least `nanos`, even for a new file and odd for one that is reused.
     pub(crate) fn stamp(&self, nanos: u64) -> Result<Stamp> {
+        let nanos = match self.reused {
+            None => nanos.saturating_add(1) & !1,
+            Some(before) => nanos.max(before.saturating_add(1)) | 1,
+        };
         fs::futimens(&self.file, &times(nanos)).map_err(from_errno)?;
+        // Only now: until then the file had a mode that tells it is no value.
+        if let (Some(_), Some(spares)) = (self.reused, self.area.spares()) {
+            fs::fchmod(&self.file, spares.mode()).map_err(from_errno)?;
+        }
         fs::fstat(&self.file).map(|stat| Stamp::of(&stat)).map_err(from_errno)
     }
 
@@ -203,11 +262,53 @@ impl Staged {
         fs::fsync(&self.file).map_err(from_errno)
     }
 
-    /// Renames the value to `name` in `directory`, over what is there.
-    pub(crate) fn replace(&mut self, directory: impl AsFd, name: &str) -> Result<(), Errno> {
-        fs::renameat(&self.area.directory, self.name.as_str(), directory, name)?;
+    /// Renames the value to `name` in `directory`, over `old`, which is there. Returns the file of that if it can be
+    /// written again.
+    pub(crate) fn replace(
+        &mut self,
+        directory: impl AsFd,
+        name: &str,
+        old: &Stat,
+    ) -> Result<Option<Retired>, Errno> {
+        let retired = self.exchange(directory.as_fd(), name, old)?;
+        if retired.is_none() {
+            fs::renameat(&self.area.directory, self.name.as_str(), directory, name)?;
+        }
         self.published = true;
-        Ok(())
+        Ok(retired)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn exchange(&self, directory: BorrowedFd<'_>, name: &str, old: &Stat) -> Result<Option<Retired>, Errno> {
+        let Some(spares) = self.area.spares() else { return Ok(None) };
+        if !spares.take(old) {
+            return Ok(None);
+        }
+        match fs::renameat_with(
+            &self.area.directory,
+            self.name.as_str(),
+            directory,
+            name,
+            fs::RenameFlags::EXCHANGE,
+        ) {
+            Ok(()) => {
+                let spare = Spare { name: self.name.clone(), bytes: old.st_size as u64 };
+                Ok(Some(Retired { area: self.area.clone(), spare: Some(spare) }))
+            }
+            // Not every filesystem can. And a name that went nobody need exchange.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::NOENT) => Ok(None),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn exchange(
+        &self,
+        _directory: BorrowedFd<'_>,
+        _name: &str,
+        _old: &Stat,
+    ) -> Result<Option<Retired>, Errno> {
+        Ok(None)
     }
 
     /// Renames the value to `name` in `directory`, only if nothing is there: the filesystem decides, no lock is needed.
@@ -239,7 +340,33 @@ impl Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         if !self.published {
-            let _ = fs::unlinkat(&self.area.directory, self.name.as_str(), AtFlags::empty());
+            self.area.unlink(&self.name);
+        }
+    }
+}
+
+/// The file of a value that was replaced. Nobody may write it before its replacement is durable; dropping it removes it.
+#[derive(Debug)]
+pub(crate) struct Retired {
+    area: Arc<Area>,
+    spare: Option<Spare>,
+}
+
+impl Retired {
+    /// Keeps it to be written again.
+    pub(crate) fn keep(mut self) {
+        if let (Some(spares), Some(spare)) = (self.area.spares(), self.spare.take()) {
+            for Spare { name, .. } in spares.keep(spare) {
+                self.area.unlink(&name);
+            }
+        }
+    }
+}
+
+impl Drop for Retired {
+    fn drop(&mut self) {
+        if let Some(Spare { name, .. }) = &self.spare {
+            self.area.unlink(name);
         }
     }
 }

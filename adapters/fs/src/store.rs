@@ -38,6 +38,7 @@ pub(crate) struct Inner {
     pub(crate) syncs: Syncs,
     pub(crate) area: Mutex<Option<Arc<Area>>>,
     pub(crate) durable: bool,
+    pub(crate) reuse_files: bool,
     pub(crate) limits: Limits,
     pub(crate) environment: Environment,
     pub(crate) calls: Calls,

@@ -36,26 +36,24 @@ pub(crate) fn sync(files: &[&Staged]) -> Together {
 
 #[cfg(target_os = "linux")]
 mod whole {
-    use std::{fs::read_to_string, os::fd::BorrowedFd, sync::OnceLock};
+    use std::{fs::read_to_string, sync::OnceLock};
 
     use rustix::{fs, io::Errno, system::uname};
 
-    use crate::stage::Staged;
+    use crate::{root::is_written_in_place, stage::Staged};
 
     /// The most that may wait to be written, by anybody, for each file that a sync of all of it saves a flush: about what a
     /// disk writes meanwhile. Others that write all the time would otherwise hold up every batch.
     const DIRTY_KIB_PER_FILE: u64 = 64;
     /// The first Linux whose `syncfs` reports what files, metadata and journal failed with. From 5.8 it reports files.
     const LINUX_MIN: (u32, u32) = (5, 17);
-    /// Filesystems that write themselves, and for which all at once is less than one after the other: ext2 to ext4, XFS.
-    /// Stacked ones report no error of those below; those that copy on write have a shorter way for one file.
-    const TRUSTED: [u64; 2] = [0xef53, 0x5846_5342];
 
     /// Syncs the filesystem that the files are in; `None` where that is not to be trusted, or would be too much.
     pub(super) fn sync(files: &[&Staged]) -> Option<Result<(), Errno>> {
         // Errors are told once to everyone who opened a file before they happened. This one nobody else asks through.
         let file = files.first()?.fd();
-        (is_reported() && is_trusted(file) && is_little(files)).then(|| fs::syncfs(file))
+        // Stacked filesystems report no error of those below; those that copy on write have a shorter way for one file.
+        (is_reported() && is_written_in_place(file) && is_little(files)).then(|| fs::syncfs(file))
     }
 
     fn is_reported() -> bool {
@@ -63,10 +61,6 @@ mod whole {
         *REPORTED.get_or_init(|| {
             uname().release().to_str().ok().and_then(version).is_some_and(|version| version >= LINUX_MIN)
         })
-    }
-
-    fn is_trusted(file: BorrowedFd<'_>) -> bool {
-        fs::fstatfs(file).is_ok_and(|stat| TRUSTED.contains(&(stat.f_type as u64)))
     }
 
     /// Whether little but the files themselves would be written.

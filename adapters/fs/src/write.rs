@@ -26,7 +26,7 @@ use crate::{
     name::Place,
     read,
     root::{DIRECTORY, RACES_MAX, above, check_regular, pruned_for_ever},
-    stage::Staged,
+    stage::{Retired, Staged},
     stamp::{Stamp, nanos},
     store::Inner,
 };
@@ -60,6 +60,8 @@ pub(crate) struct Touched {
     pub(crate) path: String,
     /// Whether it may be empty now, and be removed.
     pub(crate) may_go: bool,
+    /// Files that were replaced in it.
+    pub(crate) retired: Vec<Retired>,
 }
 
 /// A value that is whole, where nobody looks yet, and has its version.
@@ -108,7 +110,7 @@ impl Inner {
         else {
             return Ok(None);
         };
-        self.settle(&touched)?;
+        self.settle(touched)?;
         Ok(Some(stamp.version()))
     }
 
@@ -117,12 +119,19 @@ impl Inner {
         Staged::create(&self.area()?, attributes)
     }
 
+    /// A new value that is at hand.
+    fn stage_bytes(&self, bytes: &[u8], attributes: &Attributes) -> Result<Staged> {
+        let area = self.area()?;
+        let reused = attributes.is_empty().then(|| Staged::reuse(&area, bytes.len() as u64)).flatten();
+        let mut staged = reused.map_or_else(|| Staged::create(&area, attributes), Ok)?;
+        staged.write(bytes)?;
+        Ok(staged)
+    }
+
     /// A new value that is at hand, unless its precondition can be seen not to hold.
     pub(crate) fn stage_whole(&self, key: &Key, bytes: &[u8], options: &PutOptions) -> Result<Staged> {
         self.check_early(key, &options.precondition)?;
-        let mut staged = self.stage(&options.attributes)?;
-        staged.write(bytes)?;
-        Ok(staged)
+        self.stage_bytes(bytes, &options.attributes)
     }
 
     /// Makes a staged value the value of `key`, if the precondition holds.
@@ -138,7 +147,7 @@ impl Inner {
         let Some(touched) = self.publish_stamped(key, &mut stamped, precondition, patience)? else {
             return Ok(None);
         };
-        self.settle(&touched)?;
+        self.settle(touched)?;
         Ok(Some(stamped.version()))
     }
 
@@ -187,7 +196,7 @@ impl Inner {
         else {
             return Ok(None);
         };
-        self.settle(&touched)?;
+        self.settle(touched)?;
         Ok(Some(sum))
     }
 
@@ -208,7 +217,7 @@ impl Inner {
         patience: Patience,
     ) -> Result<Option<()>> {
         let removed = self.remove(key, precondition, patience)?;
-        removed.map(|touched| self.settle(&touched)).transpose()
+        removed.map(|touched| self.settle(touched)).transpose()
     }
 
     /// Removes a value. What that touched is still to be settled.
@@ -232,7 +241,7 @@ impl Inner {
             held.record_delete(current.nanos)?;
             fs::unlinkat(parent.fd(self), place.file(), AtFlags::empty()).map_err(from_publishing)?;
         }
-        Ok(Some(Touched { parent, path: place.directory().to_owned(), may_go: current.is_some() }))
+        Ok(Some(Touched { may_go: current.is_some(), ..touched(parent, &place) }))
     }
 
     fn lock(&self, key: &Key, patience: Patience) -> Result<Option<Held<'_>>> {
@@ -335,19 +344,22 @@ impl Inner {
                 }
                 Source::Made(make) => {
                     let (bytes, attributes) = make(found.as_ref())?;
-                    let mut staged = self.stage(&attributes)?;
-                    staged.write(&bytes)?;
+                    let staged = self.stage_bytes(&bytes, &attributes)?;
                     made = Stamped { stamp: self.stamp_above(&staged, floor)?, staged };
                     self.sync(&made)?;
                     &mut made
                 }
             };
-            let published = match current {
-                Some(_) => stamped.staged.replace(parent.fd(self), place.file()),
-                None => stamped.staged.create_at(parent.fd(self), place.file()),
+            let published = match &found {
+                Some(old) => stamped.staged.replace(parent.fd(self), place.file(), old),
+                None => stamped.staged.create_at(parent.fd(self), place.file()).map(|()| None),
             };
             match published {
-                Ok(()) => return Ok(Some((stamped.stamp, touched(parent, place)))),
+                Ok(retired) => {
+                    let touched =
+                        Touched { retired: retired.into_iter().collect(), ..touched(parent, place) };
+                    return Ok(Some((stamped.stamp, touched)));
+                }
                 // Created between the look and the rename: the one thing that the lock does not exclude.
                 Err(Errno::EXIST) if current.is_none() => {}
                 Err(Errno::NOENT) => self.root.check_present()?,
@@ -382,43 +394,48 @@ impl Inner {
             match self.root.open_beneath(path, DIRECTORY) {
                 Ok(directory) => {
                     let parent = Parent::Below(directory);
-                    return Ok(Touched { parent, path: path.to_owned(), may_go: false });
+                    return Ok(Touched { parent, path: path.to_owned(), may_go: false, retired: Vec::new() });
                 }
                 Err(Errno::NOENT) => path = above(path),
                 Err(errno) => return Err(unsettled(errno)),
             }
         }
-        Ok(Touched { parent: Parent::Root, path: String::new(), may_go: false })
+        Ok(Touched { parent: Parent::Root, path: String::new(), may_go: false, retired: Vec::new() })
     }
 
     /// Makes a change of names durable. It can be seen by now, so a failure leaves the outcome unknown.
-    pub(crate) fn settle(&self, touched: &Touched) -> Result<()> {
+    pub(crate) fn settle(&self, touched: Touched) -> Result<()> {
         self.sync_names(touched).map_err(unsettled)
     }
 
     /// As [`settle`](Inner::settle), for many changes in one directory.
-    pub(crate) fn sync_names(&self, touched: &Touched) -> Result<(), Errno> {
+    pub(crate) fn sync_names(&self, touched: Touched) -> Result<(), Errno> {
         if self.is_durable() {
             self.syncs.sync(&self.root, touched.parent.fd(self), &touched.path)?;
         }
+        // Only now: whatever a loss of power leaves, no name stands for one of these any more.
+        touched.retired.into_iter().for_each(Retired::keep);
         if touched.may_go {
             self.root.prune(&touched.path);
         }
         Ok(())
     }
 
-    fn area(&self) -> Result<Arc<crate::stage::Area>> {
+    pub(crate) fn area(&self) -> Result<Arc<crate::stage::Area>> {
         let mut area = self.area.lock();
         if let Some(area) = &*area {
             return Ok(area.clone());
         }
         let made = crate::stage::Area::create(&self.root, &self.environment)?;
+        if self.is_durable() && self.reuse_files {
+            made.keep_spares()?;
+        }
         Ok(area.insert(made).clone())
     }
 }
 
 fn touched(parent: Parent, place: &Place) -> Touched {
-    Touched { parent, path: place.directory().to_owned(), may_go: false }
+    Touched { parent, path: place.directory().to_owned(), may_go: false, retired: Vec::new() }
 }
 
 /// The error of a change that can be seen and may not survive a loss of power.
