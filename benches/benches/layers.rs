@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 use std::{
+    fs,
     path::Path,
     sync::{
         Arc,
@@ -20,7 +21,7 @@ use leasehold::{
     layers::{Batch, Cache, Limit, Meter, Namespace, ReadOnly, Retry, Timeout, Trace},
     memory::Memory,
 };
-use leasehold_benches::{Contest, Measure};
+use leasehold_benches::{Contest, Measure, on_threads};
 use opendal::{Operator, layers::FoyerLayer, services};
 use tokio::runtime::Runtime;
 
@@ -241,7 +242,7 @@ fn batch(runtime: &Runtime) -> bool {
     const KEYS: usize = 1_024;
     let mut all = true;
     for (name, keys) in [("over values", KEYS), ("new keys", usize::MAX)] {
-        let (one, other) = (tempfile::tempdir_in(".").unwrap(), tempfile::tempdir_in(".").unwrap());
+        let [one, other, third] = [(); 3].map(|()| tempfile::tempdir_in(".").unwrap());
         let open = |path: &Path| Store::new(runtime.block_on(Fs::open(path).into_future()).unwrap());
         let plain = open(one.path());
         let batched = open(other.path()).layer(Batch::group_commit());
@@ -264,7 +265,20 @@ fn batch(runtime: &Runtime) -> bool {
         all &= Contest::new(format!("put 128 B, durable, directory, {name}"), 4_096, 64)
             .enter("through Batch", |operations, tasks| put(&batched, operations, tasks))
             .enter("one by one", |operations, tasks| put(&plain, operations, tasks))
+            .enter("raw sync + rename + sync, threads", |operations, tasks| {
+                let first = written.fetch_add(operations, Relaxed);
+                let parent = fs::File::open(third.path()).unwrap();
+                on_threads(operations, tasks, |n| {
+                    let temporary = third.path().join(format!(".temporary-{n}"));
+                    let mut file = fs::File::create(&temporary).unwrap();
+                    std::io::Write::write_all(&mut file, &[7; 128]).unwrap();
+                    file.sync_all().unwrap();
+                    fs::rename(&temporary, third.path().join(format!("k{}", (first + n) % keys))).unwrap();
+                    parent.sync_all().unwrap();
+                });
+            })
             .floor("one by one", Measure::Rate, 5.0)
+            .floor("raw sync + rename + sync, threads", Measure::Rate, if keys == KEYS { 5.0 } else { 1.0 })
             .run();
     }
     all

@@ -220,23 +220,12 @@ impl Level {
             }
         }
         let name = item.name(&self.names);
-        let look = || match &self.directory {
-            // A name of several pieces is a path, which only the root resolves without following a link.
-            _ if name.contains('/') => root.stat_beneath(&join(&self.path, name)),
-            Some(directory) => fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW),
-            None => Err(Errno::NOENT),
-        };
-        let stat = match look() {
-            Ok(stat) if may_be_reused(&stat) && !is_settled(&stat, look()) => {
-                match read::look(root, &join(&self.path, name))? {
-                    Some(stat) => Ok(stat),
-                    None => return Ok(None),
-                }
-            }
-            stat => stat,
-        };
-        let stat = match stat {
-            Ok(stat) => stat,
+        let stat = match self.look(root, name) {
+            Ok(stat) if !may_be_reused(&stat) => stat,
+            Ok(stat) => match self.look_again(root, name, stat)? {
+                Some(stat) => stat,
+                None => return Ok(None),
+            },
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
             Err(errno) => return Err(from_errno(errno)),
         };
@@ -249,11 +238,23 @@ impl Level {
         let Ok(key) = Key::new(self.key.as_str()) else { return Ok(None) };
         Ok(Some(Entry::new(key, metadata(&stat))))
     }
-}
 
-/// Whether a second look at a name has seen the value that the first one saw, and that is whole.
-fn is_settled(first: &Stat, second: Result<Stat, Errno>) -> bool {
-    !is_in_the_making(first) && second.is_ok_and(|second| is_same_value(first, &second))
+    fn look(&self, root: &Root, name: &str) -> Result<Stat, Errno> {
+        match &self.directory {
+            // A name of several pieces is a path, which only the root resolves without following a link.
+            _ if name.contains('/') => root.stat_beneath(&join(&self.path, name)),
+            Some(directory) => fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW),
+            None => Err(Errno::NOENT),
+        }
+    }
+
+    /// What a value's file is like that was first seen as this and may be a reused one.
+    #[cold]
+    fn look_again(&self, root: &Root, name: &str, first: Stat) -> Result<Option<Stat>> {
+        let is_the_same = !is_in_the_making(&first)
+            && self.look(root, name).is_ok_and(|second| is_same_value(&first, &second));
+        if is_the_same { Ok(Some(first)) } else { read::look(root, &join(&self.path, name)) }
+    }
 }
 
 /// Takes a name, the segment where it is not the name without its mark, and whether it is a directory's.

@@ -2,7 +2,7 @@
 //! between being found and being opened is looked for once more ([`is_current`](Root::is_current)).
 //!
 //! A small value that the kernel has in memory is read where the caller stands, in four system calls and without a
-//! change of thread: open, stat (and once more, if the file was reused), read, close. Only when one of them would have to wait does the read move to a thread
+//! change of thread: open, stat (and perhaps one more, if the file was reused), read, close. Only when one of them would have to wait does the read move to a thread
 //! that may. Whether attributes would have to be waited for nobody tells, so a value that has some is read there at once.
 
 use std::os::fd::{AsFd, OwnedFd};

@@ -15,7 +15,7 @@ use rustix::{
 use crate::{
     attributes,
     fault::{from_errno, removed},
-    spare::{is_in_the_making, is_same_value, may_be_reused},
+    spare::{Confirmed, is_in_the_making, is_same_value, may_be_reused},
 };
 
 pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -54,6 +54,7 @@ pub(crate) struct Root {
     can_peek: AtomicBool,
     /// Set once the root's own name is durable.
     entry_synced: AtomicBool,
+    confirmed: Confirmed,
 }
 
 impl Root {
@@ -81,6 +82,7 @@ impl Root {
             can_resolve: true.into(),
             can_peek: (!in_memory).into(),
             entry_synced: false.into(),
+            confirmed: Confirmed::default(),
         })
     }
 
@@ -111,16 +113,20 @@ impl Root {
     /// Whether what was opened through `path`, with these flags, and then had this `stat`, is what `path` stands for. If it was
     /// opened to be read it stays as it is: only a file that nobody has open is written again.
     ///
-    /// Costs nothing but for files that may have been written again. A link on the way to another place leads to no file that is
-    /// the same.
+    /// Costs nothing but for files that may have been written again, and for each value of such once. A link on the way to
+    /// another place leads to no file that is the same.
     pub(crate) fn is_current(&self, path: &str, flags: OFlags, stat: &fs::Stat) -> bool {
         if !may_be_reused(stat) {
             return true;
         }
-        // Who only looks does not keep a file in the making from becoming this value and then another between two looks.
-        (flags == VALUE || !is_in_the_making(stat))
-            && fs::statat(self.fd(), path, AtFlags::SYMLINK_NOFOLLOW)
-                .is_ok_and(|now| is_same_value(&now, stat))
+        let is_the_same = || {
+            fs::statat(self.fd(), path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|now| is_same_value(&now, stat))
+        };
+        if is_in_the_making(stat) {
+            // Who only looks does not keep it from becoming this value and then another between two looks.
+            return flags == VALUE && is_the_same();
+        }
+        self.confirmed.or_confirm(path, stat, is_the_same)
     }
 
     /// Opens name by name, for kernels without `openat2`.
