@@ -350,6 +350,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_lost_race_frees_no_file() {
+        let Some((_directory, fs)) = store().await else { return };
+        let (inner, store) = (&*fs.0, Store::new(fs.clone()));
+        let old = store.put("k", "1").await.unwrap();
+        store.put("k", "2").await.unwrap();
+        let inode = |staged: Option<Staged>| fs::fstat(staged.unwrap().fd()).unwrap().st_ino;
+        let area = inner.area().unwrap();
+        let mut inodes = Vec::new();
+        for _ in 0..3 {
+            let mut staged = Staged::reuse(&area, 1).unwrap();
+            staged.write(b"3").unwrap();
+            staged.stamp(0).unwrap();
+            inodes.push(inode(Some(staged)));
+            assert!(store.put("k", "3").if_match(old.clone()).await.unwrap_err().is_conflict());
+        }
+        assert_eq!(inodes, [inodes[0]; 3]);
+    }
+
+    #[tokio::test]
     async fn a_file_with_attributes_is_never_one_that_had_none() {
         let Some((_directory, fs)) = store().await else { return };
         let inner = &*fs.0;

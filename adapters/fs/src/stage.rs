@@ -79,6 +79,13 @@ impl Area {
         self.spares.get()
     }
 
+    /// Keeps a file that no name stands for, durably, and removes those that there is no room for any more.
+    fn keep(&self, spare: Spare) {
+        for Spare { name, .. } in self.spares().map_or_else(Vec::new, |spares| spares.keep(spare)) {
+            self.unlink(&name);
+        }
+    }
+
     fn unlink(&self, name: &str) {
         let _ = fs::unlinkat(&self.directory, name, AtFlags::empty());
     }
@@ -339,7 +346,13 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if !self.published {
+        if self.published {
+            return;
+        }
+        if self.reused.is_some() {
+            // A race that was lost is no reason to free it: it may be tried again at once.
+            self.area.keep(Spare { name: std::mem::take(&mut self.name), bytes: self.size });
+        } else {
             self.area.unlink(&self.name);
         }
     }
@@ -355,10 +368,8 @@ pub(crate) struct Retired {
 impl Retired {
     /// Keeps it to be written again.
     pub(crate) fn keep(mut self) {
-        if let (Some(spares), Some(spare)) = (self.area.spares(), self.spare.take()) {
-            for Spare { name, .. } in spares.keep(spare) {
-                self.area.unlink(&name);
-            }
+        if let Some(spare) = self.spare.take() {
+            self.area.keep(spare);
         }
     }
 }
