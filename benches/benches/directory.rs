@@ -77,6 +77,11 @@ fn open(runtime: &Runtime, path: &Path, durable: bool) -> Store {
     Store::new(runtime.block_on(async { Fs::open(path).durable(durable).await }).unwrap())
 }
 
+/// Durable, and the files of replaced values are written again.
+fn open_reusing(runtime: &Runtime, path: &Path) -> Store {
+    Store::new(runtime.block_on(async { Fs::open(path).reuse_files(true).await }).unwrap())
+}
+
 /// Runs `tasks` tasks, each with the numbers of its share of `operations`.
 fn in_tasks<F: Future<Output = ()> + Send + 'static>(
     runtime: &Runtime,
@@ -99,10 +104,11 @@ fn names() -> Arc<Vec<String>> {
     Arc::new((0..KEYS).map(|number| format!("value-{number:04}")).collect())
 }
 
-/// Values that are written more than once are durable, so that all but the first few are in files of others before them.
+/// Values that are written more than once are, but for the first few, in files of others before them.
 fn get(runtime: &Runtime, at: &Path, place: &str, size: usize, tasks: usize, writes: usize) -> bool {
     let root = directory(at);
-    let store = open(runtime, root.path(), writes > 1);
+    let store =
+        if writes > 1 { open_reusing(runtime, root.path()) } else { open(runtime, root.path(), false) };
     let names = names();
     for name in names.iter().cycle().take(writes * KEYS) {
         runtime.block_on(async { store.put(name, vec![7; size]).await }).unwrap();
@@ -223,21 +229,23 @@ fn put(runtime: &Runtime, at: &Path, tasks: usize) -> bool {
 }
 
 fn put_durable(runtime: &Runtime, at: &Path) -> bool {
-    let (ours, raw) = (directory(at), directory(at));
-    let store = open(runtime, ours.path(), true);
+    let (ours, reusing, raw) = (directory(at), directory(at), directory(at));
+    let (store, reusing) = (open(runtime, ours.path(), true), open_reusing(runtime, reusing.path()));
     let names = names();
     let value = Bytes::from(vec![7; 4096]);
-    Contest::new("put 4 KiB, durable, disk", 640, 16)
-        .enter("leasehold", |operations, tasks| {
-            in_tasks(runtime, operations, tasks, |share| {
-                let (store, names, value) = (store.clone(), names.clone(), value.clone());
-                async move {
-                    for n in share {
-                        drop(store.put(&names[n % KEYS], value.clone()).await.unwrap());
-                    }
+    let put = |store: &Store, operations, tasks| {
+        in_tasks(runtime, operations, tasks, |share| {
+            let (store, names, value) = (store.clone(), names.clone(), value.clone());
+            async move {
+                for n in share {
+                    drop(store.put(&names[n % KEYS], value.clone()).await.unwrap());
                 }
-            });
-        })
+            }
+        });
+    };
+    Contest::new("put 4 KiB, durable, disk", 640, 16)
+        .enter("leasehold, files reused", |operations, tasks| put(&reusing, operations, tasks))
+        .enter("leasehold", |operations, tasks| put(&store, operations, tasks))
         .enter("raw sync + rename + sync, threads", |operations, tasks| {
             let parent = fs::File::open(raw.path()).unwrap();
             on_threads(operations, tasks, |n| {
@@ -254,6 +262,7 @@ fn put_durable(runtime: &Runtime, at: &Path) -> bool {
 }
 
 /// Small durable puts one by one and in batches, over values that are there or under keys of their own.
+/// Files are reused.
 fn put_batches(runtime: &Runtime, at: &Path, replaces: bool) -> bool {
     const OPERATIONS: usize = 2_000;
     const TASKS: usize = 64;
@@ -266,7 +275,7 @@ fn put_batches(runtime: &Runtime, at: &Path, replaces: bool) -> bool {
     let what = if replaces { "over values" } else { "new keys" };
     let (alone, small, large, raw) = (directory(at), directory(at), directory(at), directory(at));
     let in_batches = |root: &TempDir, size: usize| {
-        let store = open(runtime, root.path(), true);
+        let store = open_reusing(runtime, root.path());
         let (name, value) = (name.clone(), value.clone());
         move |operations: usize, _| {
             for start in (0..operations).step_by(size) {
@@ -276,7 +285,7 @@ fn put_batches(runtime: &Runtime, at: &Path, replaces: bool) -> bool {
             }
         }
     };
-    let store = open(runtime, alone.path(), true);
+    let store = open_reusing(runtime, alone.path());
     Contest::new(format!("put 128 B, durable, disk, {what}"), OPERATIONS, TASKS)
         .enter("leasehold, batches of 1,000", in_batches(&large, 1_000))
         .enter("leasehold, batches of 64", in_batches(&small, 64))

@@ -243,7 +243,9 @@ fn batch(runtime: &Runtime) -> bool {
     let mut all = true;
     for (name, keys) in [("over values", KEYS), ("new keys", usize::MAX)] {
         let [one, other, third] = [(); 3].map(|()| tempfile::tempdir_in(".").unwrap());
-        let open = |path: &Path| Store::new(runtime.block_on(Fs::open(path).into_future()).unwrap());
+        let open = |path: &Path| {
+            Store::new(runtime.block_on(Fs::open(path).reuse_files(true).into_future()).unwrap())
+        };
         let plain = open(one.path());
         let batched = open(other.path()).layer(Batch::group_commit());
         let written = AtomicUsize::new(0);

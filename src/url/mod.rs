@@ -28,7 +28,7 @@ use crate::Stack;
 /// | | parameter | |
 /// |---|---|---|
 /// | `fs:` | `durable=false` | acknowledges before anything is synced |
-/// | | `reuse_files=false` | writes every value to a new file, for directories that NFS exports |
+/// | | `reuse_files=true` | writes the files of replaced values again, which is faster; see [`Open::reuse_files`](crate::fs::Open::reuse_files) |
 /// | `s3:` | `endpoint=URL` | a server other than AWS |
 /// | | `region=NAME` | what requests are signed for |
 /// | | `path_style=BOOL` | whether the bucket stands in the path; default: with an endpoint |
@@ -119,6 +119,6 @@ async fn directory(rest: &str, create: bool) -> Result<Store> {
     let path = path.strip_prefix("//").filter(|rest| rest.starts_with('/')).unwrap_or(path);
     let mut parameters = Parameters::parse("a directory store", &["durable", "reuse_files"], query)?;
     let durable = parameters.flag("durable")?.unwrap_or(true);
-    let reuse_files = parameters.flag("reuse_files")?.unwrap_or(true);
+    let reuse_files = parameters.flag("reuse_files")?.unwrap_or(false);
     Ok(Store::new(Fs::open(path).create(create).durable(durable).reuse_files(reuse_files).await?))
 }

@@ -24,17 +24,17 @@
 //!
 //! | call | system calls |
 //! |---|---|
-//! | get, in the page cache, up to 64 KiB | `openat2`, `fstat`, `preadv2`, `close`, on the caller's thread; a `stat` more for the first read of a value in a reused file |
+//! | get, in the page cache, up to 64 KiB | `openat2`, `fstat`, `preadv2`, `close`, on the caller's thread; a `stat` more for the first read of a value in a file that may be reused |
 //! | get otherwise | one change of thread, then the same; above 1 MiB streamed in chunks of that size |
-//! | head | `openat2`, `fstat`, `close`; a `stat` more as for a get |
+//! | head | `openat2`, `fstat`, `close`; of a value in a file that may be reused, the first time, as a get on another thread |
 //! | put | one change of thread; `flock`, `fstat`, `stat`, `open`, `write`, `utimensat`, `fstat`, `rename`, unlock, `close`; durable: `fsync`, before the lock is taken, and a shared `fsync` of the directory after it |
-//! | put over a value, durable, up to 64 KiB | the same but for `open`, which is `open`, `fstat`, `flistxattr`, four `fcntl`s, `fchmod`, `fstat`, `ftruncate` if it was longer, and an `fchmod` when it is whole; see below |
+//! | put over a value, durable, up to 64 KiB, with `reuse_files(true)` | the same but for `open`, which is `open`, `fstat`, `flistxattr`, four `fcntl`s, `fchmod`, `fstat`, `ftruncate` if it was longer, and an `fchmod` when it is whole; see below |
 //! | put if absent | the same without the lock; it looks before it stages and once it has (`openat2`, `fstat`), so a lost race costs no sync |
 //! | delete | `flock`, `fstat`, `stat`, `unlink`, unlock; `utimensat` on the lock file; durable: a shared `fsync` of the directory, also when there was nothing |
 //! | with attributes | put: an `fsetxattr` more; get and head: one change of thread and an `fgetxattr`, head also another `openat2`, `fstat`, `close` |
 //! | batch | gets, streams and values above 1 MiB, and all on their keys, as alone. Other puts and deletes: one change of thread for up to 256 of them or 8 MiB; each as alone, but without its syncs; durable: together one `syncfs`, where that can be trusted and little else waits to be written, otherwise an `fadvise` and an `fsync` for each file; then one shared `fsync` of each directory. What somebody's lock holds up is done once more, alone |
 //! | increment | as put, and a read; durable: the `fsync` is under the lock |
-//! | list | `getdents` for each directory, `stat` for each entry, and once more for a reused file |
+//! | list | `getdents` for each directory, `stat` for each entry; a head of one whose file may be reused |
 //! | watch a key | the first: `inotify_init1`, `eventfd2` and a thread, until the last is dropped; each: `openat2`, `inotify_add_watch`, `fstat`, `close`, and an `openat2` or two more for each missing directory |
 //! | watch a prefix | the same, and `getdents`, for each directory below, up to 8,192 of them |
 //! | a change in a watched directory | nothing for who makes it; for the thread a `poll` and two `read`s for all that happened since |
@@ -43,11 +43,11 @@
 //!
 //! # Files that are reused
 //!
-//! On Linux, on ext4 and XFS, a durable write of up to 64 KiB does not free the file of the value that it replaces: a later write
-//! goes to that file, which is two to three times as fast. A file that anybody has open, in this or any other program, is not
-//! written again, nor is one with another link, owner or mode, or with extended attributes; an open file stays the value that it was. A
-//! handle keeps up to 512 such files and 8 MiB in `.leasehold/stage`, until it is dropped.
-//! [`reuse_files(false)`](Open::reuse_files) turns that off, for directories that others use through handles of inodes, as NFS does.
+//! With [`reuse_files(true)`](Open::reuse_files), on Linux, on ext4 and XFS, a durable write of up to 64 KiB does not free the file of
+//! the value that it replaces: a later write goes to that file, which is two to three times as fast. A file that anybody has open, in
+//! this or any other program, is not written again, nor is one with another link, owner or mode, or with extended attributes. A
+//! handle keeps up to 512 such files and 8 MiB in `.leasehold/stage`, until it is dropped. What other programs could notice is
+//! told there. Every store reads such values, whether it was opened so or not.
 //!
 //! # Changes
 //!
@@ -84,6 +84,7 @@ mod locks;
 mod name;
 mod open;
 mod read;
+mod reused;
 mod root;
 mod spare;
 mod stage;

@@ -2,7 +2,7 @@
 
 use std::{cmp::Ordering, ops::Range, os::fd::OwnedFd};
 
-use leasehold_core::{Entry, Error, Key, ListOptions, Result};
+use leasehold_core::{Entry, Error, ErrorKind, Key, ListOptions, Result};
 use rustix::{
     fs::{self, AtFlags, FileType, Stat},
     io::Errno,
@@ -12,8 +12,8 @@ use crate::{
     fault::from_errno,
     name::{Names, PIECE_BYTES_MAX},
     read,
+    reused::may_be_reused,
     root::{DIRECTORY, Root},
-    spare::{is_in_the_making, is_same_value, may_be_reused},
     stamp::metadata,
 };
 
@@ -221,17 +221,15 @@ impl Level {
         }
         let name = item.name(&self.names);
         let stat = match self.look(root, name) {
-            Ok(stat) if !may_be_reused(&stat) => stat,
-            Ok(stat) => match self.look_again(root, name, stat)? {
-                Some(stat) => stat,
-                None => return Ok(None),
-            },
+            Ok(stat) => stat,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
             Err(errno) => return Err(from_errno(errno)),
         };
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Ok(None);
         }
+        let stat = if may_be_reused(&stat) { self.look_again(root, name)? } else { Some(stat) };
+        let Some(stat) = stat else { return Ok(None) };
         // A name that no key can have, for being too long altogether, is not ours.
         self.key.truncate(self.keys.len());
         self.key.push_str(item.segment(&self.names));
@@ -248,12 +246,14 @@ impl Level {
         }
     }
 
-    /// What a value's file is like that was first seen as this and may be a reused one.
+    /// What a value's file is like that may be a reused one.
     #[cold]
-    fn look_again(&self, root: &Root, name: &str, first: Stat) -> Result<Option<Stat>> {
-        let is_the_same = !is_in_the_making(&first)
-            && self.look(root, name).is_ok_and(|second| is_same_value(&first, &second));
-        if is_the_same { Ok(Some(first)) } else { read::look(root, &join(&self.path, name)) }
+    fn look_again(&self, root: &Root, name: &str) -> Result<Option<Stat>> {
+        match read::look(root, &join(&self.path, name)) {
+            // Somebody has put another thing there meanwhile.
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
+            looked => looked,
+        }
     }
 }
 

@@ -44,7 +44,7 @@ impl Fs {
             path: path.into(),
             create: true,
             durable: true,
-            reuse_files: true,
+            reuse_files: false,
             lock_timeout: Duration::from_secs(30),
             limits: Limits { value_bytes_max: 1 << 40, ..Limits::default() },
             environment: Environment::default(),
@@ -61,12 +61,18 @@ impl Open {
         self
     }
 
-    /// Whether the files of replaced values may be written again; yes unless said otherwise, on Linux, where writes are durable
-    /// and the filesystem writes in place (ext4, XFS).
+    /// Whether the files of replaced values may be written again; no unless said otherwise. It has an effect on Linux, on
+    /// filesystems that write in place and give files no labels (ext4, XFS), while writes are durable.
     ///
-    /// A durable write of a small value over another takes a third of the time so. A file that anybody has open, in any
-    /// program, is left as it is. But one who keeps nothing but a handle to the inode, as the clients of an NFS export of
-    /// this directory do, may read what the file became: say no if there are such.
+    /// A durable write of a small value over another takes less than half of the time so. Say yes where programs read these files
+    /// through stores, or open them and read: a file that anybody has open is left as it is. Say no where a program
+    ///
+    /// - sends them with `sendfile` or `splice`, as web servers do: what waits in a socket may change after the file was closed;
+    /// - keeps handles of inodes, as the clients of an NFS export of this directory do;
+    /// - must never, if it is held up in the middle of opening a file, get what comes after. Stores look again; other programs do
+    ///   not.
+    ///
+    /// Every handle and process may choose for itself; all read what any of them wrote.
     pub fn reuse_files(mut self, reuse_files: bool) -> Self {
         self.reuse_files = reuse_files;
         self

@@ -1,5 +1,5 @@
-//! Reads. An open file is a snapshot of a value: it is never changed while anybody has it open. One that may have been changed
-//! between being found and being opened is looked for once more ([`is_current`](Root::is_current)).
+//! Reads. An open file that its name stands for is a snapshot of a value: it is never changed while anybody has it open. One that
+//! may be reused is looked for once more when it is open ([`reused`](crate::reused)).
 //!
 //! A small value that the kernel has in memory is read where the caller stands, in four system calls and without a
 //! change of thread: open, stat (and perhaps one more, if the file was reused), read, close. Only when one of them would have to wait does the read move to a thread
@@ -13,7 +13,7 @@ use leasehold_core::{
     Result, Version,
 };
 use rustix::{
-    fs::{self, OFlags, Stat},
+    fs::{self, Stat},
     io::Errno,
 };
 
@@ -36,9 +36,8 @@ pub(crate) fn get_cached(root: &Root, path: &str, options: &GetOptions) -> Optio
         Ok(file) => file,
         Err(errno) => return Some(absent(root, errno).map(|()| Lookup::Absent)),
     };
-    let stat = match stat_of(&file) {
-        Ok(stat) if root.is_current(path, VALUE, &stat) => stat,
-        Ok(_) => return None,
+    let stat = match stat_of(&file).map(|stat| root.settled(path, stat)) {
+        Ok(stat) => stat?,
         Err(error) => return Some(Err(error)),
     };
     let mut opened = match Opened::new(file, stat, options) {
@@ -68,7 +67,7 @@ pub(crate) fn get_cached(root: &Root, path: &str, options: &GetOptions) -> Optio
 
 /// Reads, waiting for the device where needed. A part larger than a chunk becomes a stream.
 pub(crate) fn get(root: &Root, path: &str, options: &GetOptions) -> Result<Lookup> {
-    let Some((file, stat)) = open(root, path, VALUE)? else { return Ok(Lookup::Absent) };
+    let Some((file, stat)) = open(root, path)? else { return Ok(Lookup::Absent) };
     let Some(mut opened) = Opened::new(file, stat, options)? else { return Ok(Lookup::Unchanged) };
     opened.read_attributes()?;
     let size = opened.range.end - opened.range.start;
@@ -86,7 +85,7 @@ pub(crate) fn head_cached(root: &Root, path: &str) -> Option<Result<Option<Metad
         Err(errno) => return Some(absent(root, errno).map(|()| None)),
     };
     match stat {
-        Ok(stat) if !root.is_current(path, HEAD, &stat) => None,
+        Ok(stat) if !root.is_settled(path, &stat) => None,
         Ok(stat) if attributes::is_marked(&stat) => root.in_memory.then(|| head_of(root, path)),
         stat => Some(stat.map(|stat| Some(metadata(&stat)))),
     }
@@ -107,20 +106,35 @@ pub(crate) fn version(root: &Root, path: &str) -> Result<Option<Version>> {
 
 /// What a value's file is like.
 pub(crate) fn look(root: &Root, path: &str) -> Result<Option<Stat>> {
-    Ok(open(root, path, HEAD)?.map(|(_, stat)| stat))
+    let stat = match root.open_beneath(path, HEAD) {
+        Ok(file) => stat_of(&file)?,
+        Err(Errno::AGAIN) => return look_again(root, path),
+        Err(errno) => return absent(root, errno).map(|()| None),
+    };
+    if root.is_settled(path, &stat) {
+        return Ok(Some(stat));
+    }
+    match look_again(root, path) {
+        // Whoever may not read it is told what there is to see.
+        Err(error) if error.kind() == ErrorKind::Denied => Ok(Some(stat)),
+        looked => looked,
+    }
 }
 
-/// The file that stands for a value, to be read or to be looked at.
-fn open(root: &Root, path: &str, mut flags: OFlags) -> Result<Option<(OwnedFd, Stat)>> {
+/// What a value's file is like that may be a reused one.
+fn look_again(root: &Root, path: &str) -> Result<Option<Stat>> {
+    Ok(open(root, path)?.map(|(_, stat)| stat))
+}
+
+/// The file that stands for a value, to be read.
+fn open(root: &Root, path: &str) -> Result<Option<(OwnedFd, Stat)>> {
     for _ in 0..RACES_MAX {
-        match root.open_beneath(path, flags) {
+        match root.open_beneath(path, VALUE) {
             Ok(file) => {
                 let stat = stat_of(&file)?;
-                if root.is_current(path, flags, &stat) {
+                if let Some(stat) = root.settled(path, stat) {
                     return Ok(Some((file, stat)));
                 }
-                // Whoever opens it to read can tell a file in the making from one that was given the mode of such.
-                flags = VALUE;
             }
             // Replaced in this very moment, and about to be written again.
             Err(Errno::AGAIN) => {}
@@ -139,7 +153,7 @@ fn stat_of(file: &OwnedFd) -> Result<Stat> {
 /// What is known of a value with attributes. A file that was opened only to be looked at does not yield them, so it is
 /// opened to be read; all that is told is told of that one.
 fn head_of(root: &Root, path: &str) -> Result<Option<Metadata>> {
-    let Some((file, stat)) = open(root, path, VALUE)? else { return Ok(None) };
+    let Some((file, stat)) = open(root, path)? else { return Ok(None) };
     Ok(Some(metadata(&stat).attributes(attributes::read(file.as_fd(), &stat)?)))
 }
 

@@ -8,14 +8,14 @@ use std::{
 
 use leasehold_core::{Error, ErrorKind, Result};
 use rustix::{
-    fs::{self, AtFlags, CWD, Mode, OFlags},
+    fs::{self, AtFlags, CWD, Mode, OFlags, Stat},
     io::Errno,
 };
 
 use crate::{
     attributes,
     fault::{from_errno, removed},
-    spare::{Confirmed, is_in_the_making, is_same_value, may_be_reused},
+    reused::{Confirmed, may_be_reused},
 };
 
 pub(crate) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -106,27 +106,30 @@ impl Root {
     }
 
     /// What is at `path`, following no symbolic link and leaving the root by no way.
-    pub(crate) fn stat_beneath(&self, path: &str) -> Result<fs::Stat, Errno> {
+    pub(crate) fn stat_beneath(&self, path: &str) -> Result<Stat, Errno> {
         self.open_beneath(path, HEAD).and_then(fs::fstat)
     }
 
-    /// Whether what was opened through `path`, with these flags, and then had this `stat`, is what `path` stands for. If it was
-    /// opened to be read it stays as it is: only a file that nobody has open is written again.
+    /// What a file is like that was opened through `path` to be read, and then had this `stat`; `None` if it is not, or may not
+    /// have been, what `path` stands for. See [`reused`](crate::reused).
     ///
-    /// Costs nothing but for files that may have been written again, and for each value of such once. A link on the way to
-    /// another place leads to no file that is the same.
-    pub(crate) fn is_current(&self, path: &str, flags: OFlags, stat: &fs::Stat) -> bool {
-        if !may_be_reused(stat) {
-            return true;
+    /// Costs nothing but for files that may be reused, and for each value of such once.
+    pub(crate) fn settled(&self, path: &str, stat: Stat) -> Option<Stat> {
+        if self.is_settled(path, &stat) {
+            return Some(stat);
         }
-        let is_the_same = || {
-            fs::statat(self.fd(), path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|now| is_same_value(&now, stat))
-        };
-        if is_in_the_making(stat) {
-            // Who only looks does not keep it from becoming this value and then another between two looks.
-            return flags == VALUE && is_the_same();
+        // A link on the way to another place does not lead to this file.
+        let now = fs::statat(self.fd(), path, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        if (now.st_dev, now.st_ino) != (stat.st_dev, stat.st_ino) {
+            return None;
         }
-        self.confirmed.or_confirm(path, stat, is_the_same)
+        self.confirmed.insert(path, &now);
+        Some(now)
+    }
+
+    /// Whether what was found through `path`, and then had this `stat`, is known to be what `path` stands for.
+    pub(crate) fn is_settled(&self, path: &str, stat: &Stat) -> bool {
+        !may_be_reused(stat) || self.confirmed.contains(path, stat)
     }
 
     /// Opens name by name, for kernels without `openat2`.
@@ -305,7 +308,7 @@ pub(crate) fn is_written_in_place(file: BorrowedFd<'_>) -> bool {
 }
 
 /// Refuses anything but a regular file.
-pub(crate) fn check_regular(stat: &fs::Stat) -> Result<()> {
+pub(crate) fn check_regular(stat: &Stat) -> Result<()> {
     match fs::FileType::from_raw_mode(stat.st_mode) {
         fs::FileType::RegularFile => Ok(()),
         fs::FileType::Directory => Err(from_errno(Errno::ISDIR)),

@@ -4,29 +4,24 @@
 //! a durable write does not rename over the old file but exchanges it for the new one, and when that is durable the old
 //! file is kept, to become a value once more.
 //!
-//! That must never be seen by those who read the old value. Two things see to it:
+//! Who reads the old value must not see that:
 //!
 //! - *A file that anybody has open is left alone.* The kernel is asked ([`while_alone`]), so this holds for other
-//!   processes, and for programs that know nothing of this store. Links, other owners, modes and attributes keep a file from
-//!   being written again, too.
-//! - *Who found the old file by its name and opens it only now* looks at the name once more. What a read gets to see of every
-//!   file by its `fstat` tells whether that is needed ([`may_be_reused`]): a file that is being written again has a mode
-//!   that no other has, and when it has its new version, that is an odd number; all others are even. The mode is set while
-//!   nobody has the file open. The numbers of one file grow, so the same number twice is the same value.
+//!   processes, and for programs that know nothing of this store. Links, other owners and modes, and extended attributes keep a
+//!   file from being written again, too.
+//! - *Who found the old file by its name and opens it only now* can tell: while nobody has the file open it is given a mode that
+//!   no value has, and keeps it until it has its new version, which is an odd number; a new file's is even. What a reader makes of
+//!   that is in [`reused`](crate::reused).
+//!
+//! What remains is why nobody's files are written again unless the store is opened so: the kernel does not tell who has the
+//! pages of a file and not the file, as `sendfile` leaves them in a socket, or a handle of its inode, as NFS does.
 
+use std::collections::VecDeque;
 #[cfg(target_os = "linux")]
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::{
-    collections::VecDeque,
-    hash::{BuildHasher, RandomState},
-    sync::{
-        OnceLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-};
 
 use parking_lot::Mutex;
-use rustix::fs::{Mode, Stat};
+use rustix::fs::{Mode, RawMode, Stat};
 #[cfg(target_os = "linux")]
 use rustix::{
     fs::{self, OFlags},
@@ -34,8 +29,10 @@ use rustix::{
 };
 
 #[cfg(target_os = "linux")]
-use crate::alone::while_alone;
-use crate::stamp::Stamp;
+use crate::{
+    alone::while_alone,
+    reused::{IN_THE_MAKING, is_in_the_making},
+};
 
 /// The largest file that is kept.
 const SPARE_BYTES_MAX: u64 = 64 << 10;
@@ -45,61 +42,6 @@ const SPARES_MAX: usize = 512;
 const SPARES_BYTES_MAX: u64 = 8 << 20;
 /// What a filesystem allocates at a time, about.
 const BLOCK_BYTES: u64 = 4096;
-/// What a file has in its mode while it is written again, over what it had.
-pub(crate) const IN_THE_MAKING: Mode = Mode::SVTX.union(Mode::XUSR).union(Mode::XGRP).union(Mode::XOTH);
-
-/// Whether the file is, or may once have been, another value than the one it was found as.
-pub(crate) fn may_be_reused(stat: &Stat) -> bool {
-    Stamp::of(stat).nanos % 2 == 1 || is_in_the_making(stat)
-}
-
-/// Whether the file is being written again, or has been given a mode as if it were.
-pub(crate) fn is_in_the_making(stat: &Stat) -> bool {
-    Mode::from_raw_mode(stat.st_mode).contains(IN_THE_MAKING)
-}
-
-/// Whether two looks have seen the same value of one file.
-///
-/// If so, and if the later one was through the name, then what the earlier one saw is what the name stands for: the numbers that
-/// one file is given grow, so there was no other value in between. While a file is in the making it may show one number twice, by
-/// the kernel's clock.
-pub(crate) fn is_same_value(one: &Stat, other: &Stat) -> bool {
-    one.st_dev == other.st_dev && one.st_mode == other.st_mode && Stamp::of(one) == Stamp::of(other)
-}
-
-/// Values in reused files that their names were seen to stand for, so that the next read of one need not look again.
-///
-/// That stays true: a file that still has its number has not been anything else since, so a name that leads to it stood for
-/// that value when it was followed. Numbers never come back, so nothing is ever to be taken out.
-#[derive(Debug, Default)]
-pub(crate) struct Confirmed {
-    seed: RandomState,
-    /// Of each value a hash, 64 bits of it, in the place that the hash says; none at first.
-    seen: OnceLock<Box<[AtomicU64]>>,
-}
-
-impl Confirmed {
-    /// How many values are remembered, at most.
-    const VALUES: usize = 8192;
-
-    /// Whether the value of `path` was confirmed, or is so now.
-    pub(crate) fn or_confirm(&self, path: &str, stat: &Stat, confirm: impl FnOnce() -> bool) -> bool {
-        let seen = self.seen.get_or_init(|| (0..Self::VALUES).map(|_| AtomicU64::new(0)).collect());
-        let Stamp { nanos, inode } = Stamp::of(stat);
-        // Never what no value has put there.
-        let hash = self.seed.hash_one((path, nanos, inode)) | 1;
-        let place = &seen[(hash >> 1) as usize % Self::VALUES];
-        if place.load(Relaxed) == hash {
-            return true;
-        }
-        let confirmed = confirm();
-        if confirmed {
-            place.store(hash, Relaxed);
-        }
-        confirmed
-    }
-}
-
 /// The files that one handle keeps.
 #[derive(Debug)]
 pub(crate) struct Spares {
@@ -127,14 +69,17 @@ struct Like {
 }
 
 impl Like {
-    #[expect(clippy::useless_conversion, reason = "the widths of these numbers differ from system to system")]
+    #[cfg_attr(
+        target_os = "linux",
+        expect(clippy::unnecessary_cast, reason = "other systems have other widths")
+    )]
     fn of(stat: &Stat) -> Self {
         Self {
-            device: u64::from(stat.st_dev),
-            mode: u32::from(stat.st_mode),
+            device: stat.st_dev as u64,
+            mode: stat.st_mode as u32,
             user: stat.st_uid,
             group: stat.st_gid,
-            links: u64::from(stat.st_nlink),
+            links: stat.st_nlink as u64,
         }
     }
 }
@@ -154,7 +99,7 @@ impl Spares {
 
     /// What a file's mode is when it is a value.
     pub(crate) fn mode(&self) -> Mode {
-        Mode::from_raw_mode(self.like.mode)
+        Mode::from_raw_mode(self.like.mode as RawMode)
     }
 
     /// Whether a file can be written again, as far as its `fstat` tells.
@@ -198,18 +143,12 @@ impl Spares {
         while_alone(file, || Ok(())).is_ok_and(|alone| alone) && has_no_attributes(file)
     }
 
-    /// Opens a file that was kept, for a value of `bytes` bytes, if nobody else can see what becomes of it. Returns the
-    /// number that it had, too.
-    pub(crate) fn reopen(
-        &self,
-        directory: BorrowedFd<'_>,
-        name: &str,
-        bytes: u64,
-    ) -> Option<(OwnedFd, Stamp)> {
+    /// Opens a file that was kept, if nobody else can see what becomes of it. Returns what it was like, too.
+    pub(crate) fn reopen(&self, directory: BorrowedFd<'_>, name: &str) -> Option<(OwnedFd, Stat)> {
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = fs::openat(directory, name, flags, Mode::empty()).ok()?;
-        let stat = fs::fstat(&file).ok()?;
-        if !self.take(&stat) || !has_no_attributes(file.as_fd()) {
+        let before = fs::fstat(&file).ok()?;
+        if !self.take(&before) || !has_no_attributes(file.as_fd()) {
             return None;
         }
         let mark = || fs::fchmod(&file, self.mode() | IN_THE_MAKING);
@@ -217,25 +156,15 @@ impl Spares {
             return None;
         }
         // The mode is asked for again: not every system sets all of it for everybody.
-        if !is_in_the_making(&fs::fstat(&file).ok()?) {
-            return None;
-        }
-        if stat.st_size as u64 > bytes {
-            fs::ftruncate(&file, bytes).ok()?;
-        }
-        Some((file, Stamp::of(&stat)))
+        is_in_the_making(&fs::fstat(&file).ok()?).then_some((file, before))
     }
 }
 
-/// Whether a file has no extended attributes, but for the label that some systems put on all.
+/// Whether a file has no extended attributes. Where every file is labelled with one, none is written again.
 #[cfg(target_os = "linux")]
 fn has_no_attributes(file: BorrowedFd<'_>) -> bool {
-    const LABEL: &[u8] = b"security.selinux\0";
-    let mut names = [0; LABEL.len()];
-    match fs::flistxattr(file, &mut names[..]) {
-        Ok(length) => length == 0 || names[..length] == *LABEL,
-        Err(errno) => errno == Errno::NOTSUP,
-    }
+    // Too short for any name.
+    matches!(fs::flistxattr(file, &mut [0_u8; 1]), Ok(0) | Err(Errno::NOTSUP))
 }
 
 #[cfg(all(test, target_os = "linux"))]
@@ -247,8 +176,10 @@ mod tests {
     use crate::{
         Fs,
         locks::Patience,
+        reused::may_be_reused,
         root::{HEAD, VALUE, read_at},
         stage::Staged,
+        stamp::Stamp,
         store::Inner,
         write::{Parent, Touched},
     };
@@ -258,7 +189,7 @@ mod tests {
         // Beside this program: what is kept in memory, as a directory for temporary files may be, is not synced.
         let program = std::env::current_exe().unwrap();
         let directory = tempfile::tempdir_in(program.parent().unwrap()).unwrap();
-        let fs = Fs::open(directory.path()).await.unwrap();
+        let fs = Fs::open(directory.path()).reuse_files(true).await.unwrap();
         if fs.0.area().unwrap().spares().is_none() {
             eprintln!("SKIPPED: this filesystem does not write files again");
             return None;
@@ -288,12 +219,16 @@ mod tests {
             fs::openat(fs::CWD, path, VALUE, Mode::empty()).unwrap()
         }
 
-        /// Whether what is opened or looked at now is taken for the value of `name`.
+        /// Whether what is opened now is taken for the value of `name`, or what is looked at now is believed to be.
         fn is_taken_for(&self, inner: &Inner, name: &str) -> bool {
-            let opened = inner.root.is_current(name, VALUE, &fs::fstat(self.open()).unwrap());
-            let looked = inner.root.is_current(name, HEAD, &self.look());
-            assert_eq!(opened, looked);
-            opened
+            let looked = inner.root.is_settled(name, &self.look());
+            let file = self.open();
+            let opened = inner.root.settled(name, fs::fstat(&file).unwrap());
+            if let Some(settled) = &opened {
+                assert_eq!(Stamp::of(settled), Stamp::of(&fs::fstat(&file).unwrap()));
+            }
+            assert!(opened.is_some() || !looked, "a look is believed no sooner than an open file");
+            opened.is_some()
         }
     }
 
@@ -308,7 +243,7 @@ mod tests {
             // Not written again yet: the old value, which the name stood for when it was found. To be asked again is no harm.
             assert!(may_be_reused(&found.look()) || found.is_taken_for(inner, "k"));
 
-            let mut staged = Staged::reuse(&inner.area().unwrap(), 5).expect("one was replaced");
+            let mut staged = Staged::reuse(&inner.area().unwrap(), 5, u64::MAX).expect("one was replaced");
             assert_eq!(found.look().st_ino, fs::fstat(staged.fd()).unwrap().st_ino);
             assert!(!found.is_taken_for(inner, "k"), "about to be written");
             staged.write(b"third").unwrap();
@@ -336,9 +271,12 @@ mod tests {
         let mut stamped = inner.stage_checked(&key("k"), b"new", &options).unwrap();
         inner.sync(&stamped).unwrap();
         let touched = inner.publish_stamped(&key("k"), &mut stamped, &Precondition::None, Patience::Bounded);
-        assert!(Staged::reuse(&area, 3).is_none(), "visible, and perhaps not for long");
+        assert!(Staged::reuse(&area, 3, u64::MAX).is_none(), "visible, and perhaps not for long");
         inner.settle(touched.unwrap().unwrap()).unwrap();
-        assert_eq!(fs::fstat(Staged::reuse(&area, 3).unwrap().fd()).unwrap().st_ino, old.look().st_ino);
+        assert_eq!(
+            fs::fstat(Staged::reuse(&area, 3, u64::MAX).unwrap().fd()).unwrap().st_ino,
+            old.look().st_ino
+        );
         drop(stamped);
 
         let mut stamped = inner.stage_checked(&key("k"), b"new", &options).unwrap();
@@ -346,26 +284,10 @@ mod tests {
         // A descriptor that nothing can be synced through.
         let failing = Parent::Below(inner.root.open_beneath(".", HEAD).unwrap());
         inner.settle(Touched { parent: failing, ..touched.unwrap().unwrap() }).unwrap_err();
-        assert!(Staged::reuse(&area, 3).is_none(), "nobody knows which of the two a loss of power leaves");
-    }
-
-    #[tokio::test]
-    async fn a_lost_race_frees_no_file() {
-        let Some((_directory, fs)) = store().await else { return };
-        let (inner, store) = (&*fs.0, Store::new(fs.clone()));
-        let old = store.put("k", "1").await.unwrap();
-        store.put("k", "2").await.unwrap();
-        let inode = |staged: Option<Staged>| fs::fstat(staged.unwrap().fd()).unwrap().st_ino;
-        let area = inner.area().unwrap();
-        let mut inodes = Vec::new();
-        for _ in 0..3 {
-            let mut staged = Staged::reuse(&area, 1).unwrap();
-            staged.write(b"3").unwrap();
-            staged.stamp(0).unwrap();
-            inodes.push(inode(Some(staged)));
-            assert!(store.put("k", "3").if_match(old.clone()).await.unwrap_err().is_conflict());
-        }
-        assert_eq!(inodes, [inodes[0]; 3]);
+        assert!(
+            Staged::reuse(&area, 3, u64::MAX).is_none(),
+            "nobody knows which of the two a loss of power leaves"
+        );
     }
 
     #[tokio::test]
@@ -382,7 +304,7 @@ mod tests {
         assert!(!may_be_reused(&stat), "it is new");
         inner.put(&key("l"), &Bytes::from("4"), &PutOptions::default(), Patience::Bounded).unwrap();
         assert!(
-            Staged::reuse(&inner.area().unwrap(), 1).is_none(),
+            Staged::reuse(&inner.area().unwrap(), 1, u64::MAX).is_none(),
             "the one of k is used, that of l is gone"
         );
     }

@@ -79,13 +79,6 @@ impl Area {
         self.spares.get()
     }
 
-    /// Keeps a file that no name stands for, durably, and removes those that there is no room for any more.
-    fn keep(&self, spare: Spare) {
-        for Spare { name, .. } in self.spares().map_or_else(Vec::new, |spares| spares.keep(spare)) {
-            self.unlink(&name);
-        }
-    }
-
     fn unlink(&self, name: &str) {
         let _ = fs::unlinkat(&self.directory, name, AtFlags::empty());
     }
@@ -177,9 +170,21 @@ pub(crate) struct Staged {
     file: OwnedFd,
     size: u64,
     published: bool,
-    /// The number of the value that the file held before, if it held one.
-    reused: Option<u64>,
+    /// The value that the file held before, if it held one.
+    reused: Option<Reused>,
 }
+
+/// A value whose file is written again.
+#[derive(Debug)]
+struct Reused {
+    nanos: u64,
+    bytes: u64,
+}
+
+/// How far ahead of the clock the number of a file may be that is written again, in nanoseconds: racing writers of one key draw
+/// numbers that run ahead of it.
+#[cfg(target_os = "linux")]
+const AHEAD_MAX: u64 = 1_000_000_000;
 
 impl Staged {
     /// An empty value with its attributes.
@@ -197,12 +202,16 @@ impl Staged {
     }
 
     /// A value of `bytes` bytes without attributes, to be written over one that was replaced; `None` where there is none.
-    pub(crate) fn reuse(area: &Arc<Area>, bytes: u64) -> Option<Self> {
+    ///
+    /// One that is dated later than `now` is not taken: numbers of a file grow, so that date would come to values of other keys.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn reuse(area: &Arc<Area>, bytes: u64, now: u64) -> Option<Self> {
         let spares = area.spares()?;
         let Spare { name, .. } = spares.find(bytes)?;
-        match spares.reopen(area.directory.as_fd(), &name, bytes) {
+        let reopened = spares.reopen(area.directory.as_fd(), &name);
+        match reopened.filter(|(_, before)| Stamp::of(before).nanos <= now.saturating_add(AHEAD_MAX)) {
             Some((file, before)) => {
-                let reused = Some(before.nanos);
+                let reused = Some(Reused { nanos: Stamp::of(&before).nanos, bytes: before.st_size as u64 });
                 Some(Self { area: area.clone(), name, file, size: 0, published: false, reused })
             }
             None => {
@@ -210,6 +219,11 @@ impl Staged {
                 None
             }
         }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn reuse(_area: &Arc<Area>, _bytes: u64, _now: u64) -> Option<Self> {
+        None
     }
 
     /// Appends to the value.
@@ -234,15 +248,23 @@ impl Staged {
 
     /// Sets the version that the value will have: at least `nanos`, even for a new file and odd for one that is reused.
     pub(crate) fn stamp(&self, nanos: u64) -> Result<Stamp> {
-        let nanos = match self.reused {
-            None => nanos.saturating_add(1) & !1,
-            Some(before) => nanos.max(before.saturating_add(1)) | 1,
+        let Some(reused) = &self.reused else {
+            return self.set_time(nanos.saturating_add(1) & !1);
         };
-        fs::futimens(&self.file, &times(nanos)).map_err(from_errno)?;
-        // Only now: until then the file had a mode that tells it is no value.
-        if let (Some(_), Some(spares)) = (self.reused, self.area.spares()) {
+        // Not before it was written: a file that is read too early has the new length only with the new number, or with the mode
+        // of none.
+        if self.size < reused.bytes {
+            fs::ftruncate(&self.file, self.size).map_err(from_errno)?;
+        }
+        let stamp = self.set_time(nanos.max(reused.nanos.saturating_add(1)) | 1)?;
+        if let Some(spares) = self.area.spares() {
             fs::fchmod(&self.file, spares.mode()).map_err(from_errno)?;
         }
+        Ok(stamp)
+    }
+
+    fn set_time(&self, nanos: u64) -> Result<Stamp> {
+        fs::futimens(&self.file, &times(nanos)).map_err(from_errno)?;
         fs::fstat(&self.file).map(|stat| Stamp::of(&stat)).map_err(from_errno)
     }
 
@@ -302,8 +324,17 @@ impl Staged {
                 let spare = Spare { name: self.name.clone(), bytes: old.st_size as u64 };
                 Ok(Some(Retired { area: self.area.clone(), spare: Some(spare) }))
             }
-            // Not every filesystem can. And a name that went nobody need exchange.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::NOENT) => Ok(None),
+            // Not every filesystem can, a policy may forbid the way back, and a name that went nobody need exchange. If a rename
+            // cannot do it either, that says why.
+            Err(
+                Errno::INVAL
+                | Errno::NOSYS
+                | Errno::NOTSUP
+                | Errno::NOENT
+                | Errno::XDEV
+                | Errno::PERM
+                | Errno::ACCESS,
+            ) => Ok(None),
             Err(errno) => Err(errno),
         }
     }
@@ -346,13 +377,7 @@ impl Staged {
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if self.published {
-            return;
-        }
-        if self.reused.is_some() {
-            // A race that was lost is no reason to free it: it may be tried again at once.
-            self.area.keep(Spare { name: std::mem::take(&mut self.name), bytes: self.size });
-        } else {
+        if !self.published {
             self.area.unlink(&self.name);
         }
     }
@@ -368,8 +393,10 @@ pub(crate) struct Retired {
 impl Retired {
     /// Keeps it to be written again.
     pub(crate) fn keep(mut self) {
-        if let Some(spare) = self.spare.take() {
-            self.area.keep(spare);
+        if let (Some(spares), Some(spare)) = (self.area.spares(), self.spare.take()) {
+            for Spare { name, .. } in spares.keep(spare) {
+                self.area.unlink(&name);
+            }
         }
     }
 }

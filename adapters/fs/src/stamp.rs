@@ -1,6 +1,6 @@
 //! Versions: the modification time that every write is given, and the file it was given to.
 //!
-//! Each write is a new file whose modification time is set, before it is published, to a number of nanoseconds that
+//! Each write is a file of its own whose modification time is set, before it is published, to a number of nanoseconds that
 //! no earlier write of the key had. It travels with the rename, so value and version change at one instant, and a
 //! read gets it from the `fstat` that tells the size. The inode tells two writers apart that drew one number.
 

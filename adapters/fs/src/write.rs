@@ -122,7 +122,8 @@ impl Inner {
     /// A new value that is at hand.
     fn stage_bytes(&self, bytes: &[u8], attributes: &Attributes) -> Result<Staged> {
         let area = self.area()?;
-        let reused = attributes.is_empty().then(|| Staged::reuse(&area, bytes.len() as u64)).flatten();
+        let now = nanos(self.environment.clock.wall());
+        let reused = attributes.is_empty().then(|| Staged::reuse(&area, bytes.len() as u64, now)).flatten();
         let mut staged = reused.map_or_else(|| Staged::create(&area, attributes), Ok)?;
         staged.write(bytes)?;
         Ok(staged)

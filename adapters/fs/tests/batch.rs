@@ -161,7 +161,7 @@ async fn a_key_that_is_read_or_streamed_keeps_its_order_too() {
 #[tokio::test]
 async fn an_entry_that_fails_fails_alone() {
     let root = directory();
-    let store = Store::new(Fs::open(root.path()).reuse_files(false).value_bytes_max(10).await.unwrap());
+    let store = Store::new(Fs::open(root.path()).value_bytes_max(10).await.unwrap());
     let old = store.put("matched", "old").await.unwrap();
     store.put("taken", "old").await.unwrap();
     let stale = store.put("moved", "old").await.unwrap();
@@ -213,7 +213,7 @@ async fn directories_go_with_the_last_value_that_a_batch_deletes() {
 async fn a_batch_that_nobody_waits_for_leaves_whole_values_and_nothing_else() {
     const KEYS: usize = 400;
     let root = directory();
-    let store = Store::new(Fs::open(root.path()).reuse_files(false).await.unwrap());
+    let store = Store::new(Fs::open(root.path()).await.unwrap());
     let all = |byte: u8| (0..KEYS).map(move |n| (format!("k{n}"), vec![byte; 5_000]));
     assert!(store.put_many(all(b'a')).await.iter().all(Result::is_ok));
     for (round, byte) in (b'b'..b'j').enumerate() {

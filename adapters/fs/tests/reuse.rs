@@ -13,9 +13,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
-use leasehold_core::{Store, Version};
+use leasehold_core::{Clock, Store, SystemClock, Version};
 use leasehold_fs::Fs;
 use parking_lot::Mutex;
 use rustix::fs::{XattrFlags, listxattr, setxattr};
@@ -27,7 +28,7 @@ fn directory() -> TempDir {
 }
 
 async fn open(path: &Path) -> Store {
-    Store::new(Fs::open(path).await.unwrap())
+    Store::new(Fs::open(path).reuse_files(true).await.unwrap())
 }
 
 fn inode(root: &TempDir, name: &str) -> u64 {
@@ -158,6 +159,37 @@ async fn a_file_is_not_written_again_when_somebody_would_notice() {
 }
 
 #[tokio::test]
+async fn a_date_in_the_future_does_not_come_to_other_values() {
+    let root = directory();
+    let store = open(root.path()).await;
+    store.put("k", "1").await.unwrap();
+    let future = SystemClock.wall() + Duration::from_secs(1 << 32);
+    File::options().write(true).open(root.path().join("k")).unwrap().set_modified(future).unwrap();
+    for value in ["2", "3"] {
+        store.put("k", value).await.unwrap();
+        store.put("other", value).await.unwrap();
+        assert!(store.head("other").await.unwrap().unwrap().modified.unwrap() < future, "{value}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_another_program_put_there_is_a_value() {
+    let root = directory();
+    let store = open(root.path()).await;
+    store.put("k", "1").await.unwrap();
+    for value in ["by hand", "by hand again", "once more"] {
+        // Its date is that of its last change, as that of a file in the making may be.
+        fs::write(root.path().join("hand"), value).unwrap();
+        let head = store.head("hand").await.unwrap().unwrap();
+        assert_eq!(head.size, value.len() as u64);
+        assert_eq!(store.list("hand").await.unwrap()[0].metadata.version, head.version);
+        let read = store.get("hand").await.unwrap().unwrap();
+        assert_eq!(read.version(), &head.version);
+        assert_eq!(read.text().await.unwrap(), value);
+    }
+}
+
+#[tokio::test]
 async fn a_value_that_was_given_the_mode_of_one_in_the_making_is_a_value() {
     let root = directory();
     let store = open(root.path()).await;
@@ -171,9 +203,9 @@ async fn a_value_that_was_given_the_mode_of_one_in_the_making_is_a_value() {
 }
 
 #[tokio::test]
-async fn who_does_not_want_that_says_so() {
+async fn nothing_is_written_again_unless_asked_for() {
     let root = directory();
-    let store = Store::new(Fs::open(root.path()).reuse_files(false).await.unwrap());
+    let store = Store::new(Fs::open(root.path()).await.unwrap());
     for value in ["1", "2", "3"] {
         store.put("k", value).await.unwrap();
         assert_eq!(staged(&root), 0);
