@@ -22,6 +22,7 @@ async fn durability_is_on_unless_it_is_turned_off_by_name() {
         (path.to_owned(), true),
         (format!("fs:{path}"), true),
         (format!("fs:{path}?durable=true"), true),
+        (format!("fs:{path}?durable=true&reuse_files=true"), true),
         (format!("fs:{path}?durable=false"), false),
         ("mem:".to_owned(), false),
     ] {

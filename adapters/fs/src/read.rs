@@ -1,9 +1,9 @@
-//! Reads. An open file that its name stands for is a snapshot of a value: it is never changed while anybody has it open. One that
-//! may be reused is looked for once more when it is open ([`reused`](crate::reused)).
+//! Reads. An open file that its name stands for is a snapshot of a value: it is never changed while anybody has it open. One
+//! that may be reused is looked for once more when it is open ([`reused`](crate::reused)).
 //!
-//! A small value that the kernel has in memory is read where the caller stands, in four system calls and without a
-//! change of thread: open, stat (and perhaps one more, if the file was reused), read, close. Only when one of them would have to wait does the read move to a thread
-//! that may. Whether attributes would have to be waited for nobody tells, so a value that has some is read there at once.
+//! A small value that the kernel has in memory is read where the caller stands, in four system calls, or five if its file may
+//! be reused, and without a change of thread: open, stat, read, close. Only when one of them would have to wait does the
+//! read move to a thread that may. Whether attributes would have to be waited for nobody tells, so a value that has some is read there at once.
 
 use std::os::fd::{AsFd, OwnedFd};
 

@@ -13,8 +13,8 @@
 //!   no value has, and keeps it until it has its new version, which is an odd number; a new file's is even. What a reader makes of
 //!   that is in [`reused`](crate::reused).
 //!
-//! What remains is why nobody's files are written again unless the store is opened so: the kernel does not tell who has the
-//! pages of a file and not the file, as `sendfile` leaves them in a socket, or a handle of its inode, as NFS does.
+//! The kernel does not tell who has the pages of a file and not the file, as `sendfile` leaves them in a socket, or a handle of
+//! its inode, as NFS does. So no file is written again unless the store is opened so.
 
 use std::collections::VecDeque;
 #[cfg(target_os = "linux")]
@@ -42,6 +42,7 @@ const SPARES_MAX: usize = 512;
 const SPARES_BYTES_MAX: u64 = 8 << 20;
 /// What a filesystem allocates at a time, about.
 const BLOCK_BYTES: u64 = 4096;
+
 /// The files that one handle keeps.
 #[derive(Debug)]
 pub(crate) struct Spares {

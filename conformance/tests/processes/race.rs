@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use leasehold_core::{Precondition, Store};
-use tempfile::TempDir;
 use tokio::{sync::Barrier, task::JoinSet};
 
 use crate::{
     child::{hear, tell},
-    open,
+    directory, open,
     parent::{Lines, Process},
 };
 
@@ -46,9 +45,9 @@ pub(crate) async fn child(store: Store) {
 }
 
 /// How many rounds had not exactly one winner, or another value than the winner's.
-async fn contest(role: &str, prepare: bool) -> usize {
+async fn contest(role: &str, prepare: bool, reusing: bool) -> usize {
     let mut unfair = 0;
-    let directory = TempDir::new().expect("a temporary directory can be made");
+    let directory = directory(reusing);
     let (store, lines) = (open(directory.path()).await, Lines::new());
     let mut processes: Vec<Process> =
         (0..PROCESSES).map(|number| Process::start(role, directory.path(), number, &lines)).collect();
@@ -77,17 +76,20 @@ async fn contest(role: &str, prepare: bool) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_racing_creates_from_several_processes_exactly_one_wins() {
-    assert_eq!(contest("race", false).await, 0, "rounds without exactly one winner, of {ROUNDS}");
+    assert_eq!(contest("race", false, false).await, 0, "rounds without exactly one winner, of {ROUNDS}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_racing_updates_from_several_processes_exactly_one_wins() {
-    assert_eq!(contest("race", true).await, 0, "rounds without exactly one winner, of {ROUNDS}");
+    for reusing in [false, true] {
+        let unfair = contest("race", true, reusing).await;
+        assert_eq!(unfair, 0, "rounds without exactly one winner, of {ROUNDS}; files reused: {reusing}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_race_between_processes_shows_who_looks_before_he_writes() {
-    let unfair = contest("flawed race", true).await;
+    let unfair = contest("flawed race", true, false).await;
     println!("{unfair} of {ROUNDS} rounds were unfair");
     assert!(
         unfair > ROUNDS / 4,
