@@ -1,6 +1,8 @@
 //! Stores by URL: what opens, and what a mistake is told.
 
-use leasehold::{Capability, ErrorKind};
+use std::{fs, path::Path};
+
+use leasehold::{Capability, ErrorKind, Store, fs::Fs};
 
 #[tokio::test]
 async fn a_path_and_both_forms_of_url_name_the_same_directory() {
@@ -22,12 +24,32 @@ async fn durability_is_on_unless_it_is_turned_off_by_name() {
         (path.to_owned(), true),
         (format!("fs:{path}"), true),
         (format!("fs:{path}?durable=true"), true),
-        (format!("fs:{path}?durable=true&reuse_files=true"), true),
         (format!("fs:{path}?durable=false"), false),
         ("mem:".to_owned(), false),
     ] {
         let store = leasehold::open(&url).await.unwrap();
         assert_eq!(store.capabilities().supports(Capability::Durable), durable, "{url}");
+    }
+}
+
+#[tokio::test]
+async fn files_are_reused_where_the_url_says_so_and_the_filesystem_can() {
+    /// How many files are kept once one value is replaced by another.
+    async fn kept(store: &Store, root: &Path) -> usize {
+        for value in ["1", "2"] {
+            store.put("k", value).await.unwrap();
+        }
+        let areas = fs::read_dir(root.join(".leasehold/stage")).unwrap().map(|entry| entry.unwrap().path());
+        areas.filter(|area| area.is_dir()).map(|area| fs::read_dir(area).unwrap().count()).sum()
+    }
+    let directory = || tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let root = directory();
+    let asked = Store::new(Fs::open(root.path()).reuse_files(true).await.unwrap());
+    let where_asked = kept(&asked, root.path()).await;
+    for (query, expected) in [("", 0), ("?reuse_files=false", 0), ("?reuse_files=true", where_asked)] {
+        let root = directory();
+        let store = leasehold::open(&format!("fs:{}{query}", root.path().display())).await.unwrap();
+        assert_eq!(kept(&store, root.path()).await, expected, "{query:?}");
     }
 }
 

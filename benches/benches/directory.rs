@@ -19,7 +19,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::StreamExt;
 use leasehold::{Store, fs::Fs, memory::Memory};
-use leasehold_benches::{Contest, Measure, on_threads};
+use leasehold_benches::{Contest, Measure, on_threads, write_raw};
 use object_store::{ObjectStore, ObjectStoreExt, local::LocalFileSystem, path::Path as ObjectPath};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -29,7 +29,7 @@ fn main() {
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let (memory, disk) = (place("MEMORY", "/dev/shm"), place("DISK", env!("CARGO_MANIFEST_DIR")));
+    let (memory, disk) = (place("MEMORY", "/dev/shm"), place("DISK", env!("CARGO_TARGET_TMPDIR")));
     let mut all = true;
     if runs("get") {
         for size in [128, 4096] {
@@ -247,15 +247,7 @@ fn put_durable(runtime: &Runtime, at: &Path) -> bool {
         .enter("leasehold, files reused", |operations, tasks| put(&reusing, operations, tasks))
         .enter("leasehold", |operations, tasks| put(&store, operations, tasks))
         .enter("raw sync + rename + sync, threads", |operations, tasks| {
-            let parent = fs::File::open(raw.path()).unwrap();
-            on_threads(operations, tasks, |n| {
-                let temporary = raw.path().join(format!(".temporary-{n}"));
-                let mut file = fs::File::create(&temporary).unwrap();
-                std::io::Write::write_all(&mut file, &value).unwrap();
-                file.sync_all().unwrap();
-                fs::rename(&temporary, raw.path().join(&names[n % KEYS])).unwrap();
-                parent.sync_all().unwrap();
-            });
+            write_raw(raw.path(), operations, tasks, |n| names[n % KEYS].clone(), &value).unwrap();
         })
         .floor("raw sync + rename + sync, threads", Measure::Rate, 1.5)
         .run()
@@ -300,15 +292,7 @@ fn put_batches(runtime: &Runtime, at: &Path, replaces: bool) -> bool {
             });
         })
         .enter("raw sync + rename + sync, threads", |operations, tasks| {
-            let parent = fs::File::open(raw.path()).unwrap();
-            on_threads(operations, tasks, |n| {
-                let temporary = raw.path().join(format!(".temporary-{n}"));
-                let mut file = fs::File::create(&temporary).unwrap();
-                std::io::Write::write_all(&mut file, &value).unwrap();
-                file.sync_all().unwrap();
-                fs::rename(&temporary, raw.path().join(name(n))).unwrap();
-                parent.sync_all().unwrap();
-            });
+            write_raw(raw.path(), operations, tasks, &name, &value).unwrap();
         })
         .enter("raw, not synced, one thread", |operations, _| {
             for n in 0..operations {

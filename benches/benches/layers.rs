@@ -5,7 +5,6 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 use std::{
-    fs,
     path::Path,
     sync::{
         Arc,
@@ -21,7 +20,7 @@ use leasehold::{
     layers::{Batch, Cache, Limit, Meter, Namespace, ReadOnly, Retry, Timeout, Trace},
     memory::Memory,
 };
-use leasehold_benches::{Contest, Measure, on_threads};
+use leasehold_benches::{Contest, Measure, write_raw};
 use opendal::{Operator, layers::FoyerLayer, services};
 use tokio::runtime::Runtime;
 
@@ -242,7 +241,8 @@ fn batch(runtime: &Runtime) -> bool {
     const KEYS: usize = 1_024;
     let mut all = true;
     for (name, keys) in [("over values", KEYS), ("new keys", usize::MAX)] {
-        let [one, other, third] = [(); 3].map(|()| tempfile::tempdir_in(".").unwrap());
+        let [one, other, third] =
+            [(); 3].map(|()| tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
         let open = |path: &Path| {
             Store::new(runtime.block_on(Fs::open(path).reuse_files(true).into_future()).unwrap())
         };
@@ -269,15 +269,8 @@ fn batch(runtime: &Runtime) -> bool {
             .enter("one by one", |operations, tasks| put(&plain, operations, tasks))
             .enter("raw sync + rename + sync, threads", |operations, tasks| {
                 let first = written.fetch_add(operations, Relaxed);
-                let parent = fs::File::open(third.path()).unwrap();
-                on_threads(operations, tasks, |n| {
-                    let temporary = third.path().join(format!(".temporary-{n}"));
-                    let mut file = fs::File::create(&temporary).unwrap();
-                    std::io::Write::write_all(&mut file, &[7; 128]).unwrap();
-                    file.sync_all().unwrap();
-                    fs::rename(&temporary, third.path().join(format!("k{}", (first + n) % keys))).unwrap();
-                    parent.sync_all().unwrap();
-                });
+                let name = |n| format!("k{}", (first + n) % keys);
+                write_raw(third.path(), operations, tasks, name, &[7; 128]).unwrap();
             })
             .floor("one by one", Measure::Rate, 5.0)
             .floor("raw sync + rename + sync, threads", Measure::Rate, if keys == KEYS { 5.0 } else { 1.0 })

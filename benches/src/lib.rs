@@ -5,7 +5,13 @@
 
 pub mod etcd;
 
-use std::time::Duration;
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::Path,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -124,6 +130,33 @@ pub fn on_threads(operations: usize, threads: usize, work: impl Fn(usize) + Sync
             scope.spawn(move || (thread..operations).step_by(threads).for_each(work));
         }
     });
+}
+
+/// What the system calls of a safe write come to, on threads: a file is made, written, synced and renamed, and its directory
+/// synced; `name` gives the file of each operation.
+pub fn write_raw(
+    directory: &Path,
+    operations: usize,
+    threads: usize,
+    name: impl Fn(usize) -> String + Sync,
+    value: &[u8],
+) -> io::Result<()> {
+    let parent = File::open(directory)?;
+    let write = |n: usize| {
+        let temporary = directory.join(format!(".temporary-{n}"));
+        let mut file = File::create(&temporary)?;
+        file.write_all(value)?;
+        file.sync_all()?;
+        fs::rename(&temporary, directory.join(name(n)))?;
+        parent.sync_all()
+    };
+    let failed = Mutex::new(Ok(()));
+    on_threads(operations, threads, |n| {
+        if let Err(error) = write(n) {
+            *failed.lock().unwrap_or_else(PoisonError::into_inner) = Err(error);
+        }
+    });
+    failed.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The CPU time of the whole process that `work` takes.

@@ -5,44 +5,29 @@ use leasehold_core::Store;
 use leasehold_fs::Fs;
 use tempfile::TempDir;
 
-fn directory() -> Subject {
-    Subject::new("directory", || async {
-        let directory = TempDir::new().expect("a temporary directory can be made");
-        let (path, limited) = (directory.path().to_owned(), directory.path().to_owned());
+/// Stores that reuse files are durable, and lie on a disk: what is kept in memory, as a directory for temporary files may be, is not.
+fn directory(name: &str, reusing: bool) -> Subject {
+    Subject::new(name, move || async move {
+        let made = if reusing { TempDir::new_in(env!("CARGO_TARGET_TMPDIR")) } else { TempDir::new() };
+        let directory = made.expect("a temporary directory can be made");
+        let opening = Fs::open(directory.path()).durable(reusing).reuse_files(reusing);
+        let limited = opening.clone();
         let open = move || {
-            let path = path.clone();
-            async move { Ok(Store::new(Fs::open(path).durable(false).await?)) }
+            let opening = opening.clone();
+            async move { Ok(Store::new(opening.await?)) }
         };
         let open_limited = move |bytes| {
-            let path = limited.clone();
-            async move { Ok(Store::new(Fs::open(path).durable(false).value_bytes_max(bytes).await?)) }
-        };
-        Ok(Fixture::new(open).limited(open_limited).guarded_by(directory))
-    })
-}
-
-/// Durable, on a disk, where files of replaced values are written again if the filesystem can.
-fn reusing() -> Subject {
-    Subject::new("directory that reuses files", || async {
-        let directory =
-            TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary directory can be made");
-        let (path, limited) = (directory.path().to_owned(), directory.path().to_owned());
-        let open = move || {
-            let path = path.clone();
-            async move { Ok(Store::new(Fs::open(path).reuse_files(true).await?)) }
-        };
-        let open_limited = move |bytes| {
-            let path = limited.clone();
-            async move { Ok(Store::new(Fs::open(path).reuse_files(true).value_bytes_max(bytes).await?)) }
+            let opening = limited.clone().value_bytes_max(bytes);
+            async move { Ok(Store::new(opening.await?)) }
         };
         Ok(Fixture::new(open).limited(open_limited).guarded_by(directory))
     })
 }
 
 fn namespaced() -> Subject {
-    directory().namespaced("tenant/7").expect("the namespace is a sound key")
+    directory("directory", false).namespaced("tenant/7").expect("the namespace is a sound key")
 }
 
-conformance_tests!(fs, directory());
-conformance_tests!(reused_files, reusing());
+conformance_tests!(fs, directory("directory", false));
+conformance_tests!(reused_files, directory("directory that reuses files", true));
 conformance_tests!(namespace_over_fs, namespaced());

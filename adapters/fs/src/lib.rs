@@ -34,7 +34,7 @@
 //! | with attributes | put: an `fsetxattr` more; get and head: one change of thread and an `fgetxattr`, head also another `openat2`, `fstat`, `close` |
 //! | batch | gets, streams and values above 1 MiB, and all on their keys, as alone. Other puts and deletes: one change of thread for up to 256 of them or 8 MiB; each as alone, but without its syncs; durable: together one `syncfs`, where that can be trusted and little else waits to be written, otherwise an `fadvise` and an `fsync` for each file; then one shared `fsync` of each directory. What somebody's lock holds up is done once more, alone |
 //! | increment | as put, and a read; durable: the `fsync` is under the lock |
-//! | list | `getdents` for each directory, `stat` for each entry; a head of one whose file may be reused |
+//! | list | `getdents` for each directory, `stat` for each entry; the first time, a get without reading of one whose file may be reused |
 //! | watch a key | the first: `inotify_init1`, `eventfd2` and a thread, until the last is dropped; each: `openat2`, `inotify_add_watch`, `fstat`, `close`, and an `openat2` or two more for each missing directory |
 //! | watch a prefix | the same, and `getdents`, for each directory below, up to 8,192 of them |
 //! | a change in a watched directory | nothing for who makes it; for the thread a `poll` and two `read`s for all that happened since |

@@ -4,7 +4,7 @@ use std::{cmp::Ordering, ops::Range, os::fd::OwnedFd};
 
 use leasehold_core::{Entry, Error, ErrorKind, Key, ListOptions, Result};
 use rustix::{
-    fs::{self, AtFlags, FileType, Stat},
+    fs::{self, AtFlags, FileType},
     io::Errno,
 };
 
@@ -220,7 +220,13 @@ impl Level {
             }
         }
         let name = item.name(&self.names);
-        let stat = match self.look(root, name) {
+        let stat = match &self.directory {
+            // A name of several pieces is a path, which only the root resolves without following a link.
+            _ if name.contains('/') => root.stat_beneath(&join(&self.path, name)),
+            Some(directory) => fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW),
+            None => return Ok(None),
+        };
+        let stat = match stat {
             Ok(stat) => stat,
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
             Err(errno) => return Err(from_errno(errno)),
@@ -228,32 +234,22 @@ impl Level {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Ok(None);
         }
-        let stat = if may_be_reused(&stat) { self.look_again(root, name)? } else { Some(stat) };
-        let Some(stat) = stat else { return Ok(None) };
+        let stat = if may_be_reused(&stat) {
+            match read::confirmed(root, &join(&self.path, name), stat) {
+                Ok(Some(stat)) => stat,
+                Ok(None) => return Ok(None),
+                // Somebody has put another thing there meanwhile.
+                Err(error) if error.kind() == ErrorKind::Corrupt => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        } else {
+            stat
+        };
         // A name that no key can have, for being too long altogether, is not ours.
         self.key.truncate(self.keys.len());
         self.key.push_str(item.segment(&self.names));
         let Ok(key) = Key::new(self.key.as_str()) else { return Ok(None) };
         Ok(Some(Entry::new(key, metadata(&stat))))
-    }
-
-    fn look(&self, root: &Root, name: &str) -> Result<Stat, Errno> {
-        match &self.directory {
-            // A name of several pieces is a path, which only the root resolves without following a link.
-            _ if name.contains('/') => root.stat_beneath(&join(&self.path, name)),
-            Some(directory) => fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW),
-            None => Err(Errno::NOENT),
-        }
-    }
-
-    /// What a value's file is like that may be a reused one.
-    #[cold]
-    fn look_again(&self, root: &Root, name: &str) -> Result<Option<Stat>> {
-        match read::look(root, &join(&self.path, name)) {
-            // Somebody has put another thing there meanwhile.
-            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(None),
-            looked => looked,
-        }
     }
 }
 

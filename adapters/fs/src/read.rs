@@ -105,25 +105,24 @@ pub(crate) fn version(root: &Root, path: &str) -> Result<Option<Version>> {
 }
 
 /// What a value's file is like.
-pub(crate) fn look(root: &Root, path: &str) -> Result<Option<Stat>> {
-    let stat = match root.open_beneath(path, HEAD) {
-        Ok(file) => stat_of(&file)?,
-        Err(Errno::AGAIN) => return look_again(root, path),
-        Err(errno) => return absent(root, errno).map(|()| None),
-    };
-    if root.is_settled(path, &stat) {
-        return Ok(Some(stat));
-    }
-    match look_again(root, path) {
-        // Whoever may not read it is told what there is to see.
-        Err(error) if error.kind() == ErrorKind::Denied => Ok(Some(stat)),
-        looked => looked,
+fn look(root: &Root, path: &str) -> Result<Option<Stat>> {
+    match root.open_beneath(path, HEAD) {
+        Ok(file) => confirmed(root, path, stat_of(&file)?),
+        Err(errno) => absent(root, errno).map(|()| None),
     }
 }
 
-/// What a value's file is like that may be a reused one.
-fn look_again(root: &Root, path: &str) -> Result<Option<Stat>> {
-    Ok(open(root, path)?.map(|(_, stat)| stat))
+/// What a value's file is like that was seen like this through its name. One that may be reused is opened to be read.
+pub(crate) fn confirmed(root: &Root, path: &str, seen: Stat) -> Result<Option<Stat>> {
+    if root.is_settled(path, &seen) {
+        return Ok(Some(seen));
+    }
+    match open(root, path) {
+        Ok(opened) => Ok(opened.map(|(_, stat)| stat)),
+        // Whoever may not read it is told what there is to see.
+        Err(error) if error.kind() == ErrorKind::Denied => Ok(Some(seen)),
+        Err(error) => Err(error),
+    }
 }
 
 /// The file that stands for a value, to be read.

@@ -104,7 +104,7 @@ impl Spares {
     }
 
     /// Whether a file can be written again, as far as its `fstat` tells.
-    pub(crate) fn take(&self, stat: &Stat) -> bool {
+    pub(crate) fn suits(&self, stat: &Stat) -> bool {
         Like::of(stat) == self.like && stat.st_size as u64 <= SPARE_BYTES_MAX
     }
 
@@ -149,7 +149,7 @@ impl Spares {
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = fs::openat(directory, name, flags, Mode::empty()).ok()?;
         let before = fs::fstat(&file).ok()?;
-        if !self.take(&before) || !has_no_attributes(file.as_fd()) {
+        if !self.suits(&before) || !has_no_attributes(file.as_fd()) {
             return None;
         }
         let mark = || fs::fchmod(&file, self.mode() | IN_THE_MAKING);

@@ -310,16 +310,10 @@ impl Staged {
     #[cfg(target_os = "linux")]
     fn exchange(&self, directory: BorrowedFd<'_>, name: &str, old: &Stat) -> Result<Option<Retired>, Errno> {
         let Some(spares) = self.area.spares() else { return Ok(None) };
-        if !spares.take(old) {
+        if !spares.suits(old) {
             return Ok(None);
         }
-        match fs::renameat_with(
-            &self.area.directory,
-            self.name.as_str(),
-            directory,
-            name,
-            fs::RenameFlags::EXCHANGE,
-        ) {
+        match self.rename_with(directory, name, fs::RenameFlags::EXCHANGE) {
             Ok(()) => {
                 let spare = Spare { name: self.name.clone(), bytes: old.st_size as u64 };
                 Ok(Some(Retired { area: self.area.clone(), spare: Some(spare) }))
@@ -349,18 +343,21 @@ impl Staged {
         Ok(None)
     }
 
+    #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+    fn rename_with(
+        &self,
+        directory: BorrowedFd<'_>,
+        name: &str,
+        flags: fs::RenameFlags,
+    ) -> Result<(), Errno> {
+        fs::renameat_with(&self.area.directory, self.name.as_str(), directory, name, flags)
+    }
+
     /// Renames the value to `name` in `directory`, only if nothing is there: the filesystem decides, no lock is needed.
     pub(crate) fn create_at(&mut self, directory: impl AsFd, name: &str) -> Result<(), Errno> {
         #[cfg(any(target_os = "linux", target_vendor = "apple"))]
         {
-            let directory = directory.as_fd();
-            match fs::renameat_with(
-                &self.area.directory,
-                self.name.as_str(),
-                directory,
-                name,
-                fs::RenameFlags::NOREPLACE,
-            ) {
+            match self.rename_with(directory.as_fd(), name, fs::RenameFlags::NOREPLACE) {
                 // Not every filesystem can; each can link, and refuses to where a name is taken.
                 Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
                 Ok(()) => {
