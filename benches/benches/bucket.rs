@@ -1,8 +1,10 @@
 //! S3 as a store, beside the vendor's client and beside its neighbours, against one server in another process.
 //!
 //! `cargo bench -p leasehold-benches --bench bucket [put|get|late|server]`. The server of `put`, `get` and `late` does next to
-//! nothing, so that what is measured is the client; with `late` it answers after 20 ms. `server` measures our own endpoint
-//! over memory beside the server at `LEASEHOLD_TEST_S3_MINISTACK`, as `scripts/servers run --only ministack` starts it.
+//! nothing, so that what is measured is the client; with `late` it answers after 20 ms. One request at a time, client and server
+//! take turns, and share one processor: else it is up to the scheduler whether each of them has another one woken for each
+//! request, which costs a virtual machine more than most clients do. `server` measures our own endpoint over memory beside the
+//! server at `LEASEHOLD_TEST_S3_MINISTACK`, as `scripts/servers run --only ministack` starts it.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
@@ -25,6 +27,7 @@ use leasehold::{Store, memory::Memory, s3::S3};
 use leasehold_benches::{Contest, Measure};
 use leasehold_s3_server::S3Server;
 use object_store::{ObjectStoreExt, aws::AmazonS3Builder, path::Path as ObjectPath};
+use rustix::thread::{CpuSet, sched_setaffinity};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -33,6 +36,8 @@ use tokio::{
 
 /// Tells this program that it is the server, and of which kind.
 const ROLE: &str = "LEASEHOLD_BENCH_SERVER";
+/// Tells the server to stay on the first processor.
+const PINNED: &str = "LEASEHOLD_BENCH_PINNED";
 const BYTES: usize = 4096;
 const ID: &str = "access";
 const SECRET: &str = "secret";
@@ -44,19 +49,20 @@ fn main() {
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let runs = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
-    let runtime = runtime();
+    let (runtime, pinned) = (runtime(false), runtime(true));
     let mut all = true;
     for verb in [Verb::Put, Verb::Get] {
         if runs(verb.name()) {
-            let server = Server::start("0");
-            for tasks in [1, 16, 64, 256] {
-                let operations = if tasks == 1 { 2_000 } else { 6_000 };
-                all &= clients(&runtime, &server, verb, verb.name(), operations, tasks);
+            let name = format!("{}, on one processor", verb.name());
+            all &= clients(&pinned, &Server::start("0", true), verb, &name, 2_000, 1);
+            let server = Server::start("0", false);
+            for tasks in [16, 64, 256] {
+                all &= clients(&runtime, &server, verb, verb.name(), 6_000, tasks);
             }
         }
         if runs("late") {
             // Timers come up to a millisecond late.
-            let server = Server::start("19");
+            let server = Server::start("19", false);
             let name = format!("{}, answered after 20 ms", verb.name());
             for (tasks, operations) in [(1, 50), (16, 800), (64, 3_200), (256, 6_400)] {
                 all &= clients(&runtime, &server, verb, &name, operations, tasks);
@@ -69,8 +75,16 @@ fn main() {
     println!("\n{}", if all { "every floor holds" } else { "a floor was MISSED" });
 }
 
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+fn runtime(pinned: bool) -> Runtime {
+    let pin = move || {
+        if pinned {
+            let mut first = CpuSet::new();
+            first.set(0);
+            sched_setaffinity(None, &first).unwrap();
+        }
+    };
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).on_thread_start(pin).enable_all().build().unwrap()
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -125,7 +139,7 @@ fn servers(runtime: &Runtime) -> bool {
         println!("\nSKIPPED: server; run scripts/servers run --only ministack -- cargo bench … server");
         return true;
     };
-    let server = Server::start("own");
+    let server = Server::start("own", false);
     let mut all = true;
     for verb in [Verb::Put, Verb::Get] {
         for tasks in [16, 64] {
@@ -330,9 +344,10 @@ struct Server {
 
 impl Server {
     /// `own`, or how many milliseconds one that does nothing waits before it answers.
-    fn start(role: &str) -> Self {
+    fn start(role: &str, pinned: bool) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .env(ROLE, role)
+            .env(PINNED, pinned.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -351,7 +366,7 @@ impl Drop for Server {
 }
 
 fn serve(role: &str) {
-    let runtime = runtime();
+    let runtime = runtime(std::env::var(PINNED).unwrap() == "true");
     if role == "own" {
         let server = S3Server::new(Store::new(Memory::new()))
             .credentials(leasehold_s3_server::Credentials::new(ID, SECRET))

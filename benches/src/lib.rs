@@ -1,7 +1,7 @@
 //! Contests: the same work by several contenders, in turn, in one process, compared by ratio.
 //!
-//! Machines are noisy and drift, so contenders take turns and the median of their rounds counts. What is compared is
-//! CPU time an operation (of the whole process, so that helper threads count) and operations a second.
+//! Machines are noisy and drift, so contenders take turns, ratios are taken within a round, and the median of the rounds
+//! counts. What is compared is CPU time an operation (of the whole process, so that helper threads count) and operations a second.
 
 pub mod etcd;
 
@@ -37,11 +37,20 @@ pub enum Measure {
     Rate,
 }
 
-/// What one contender reached: medians.
+/// What one contender reached in a round.
 #[derive(Clone, Copy, Debug)]
 struct Reached {
     cpu_us: f64,
     rate: f64,
+}
+
+impl Reached {
+    fn of(self, measure: Measure) -> f64 {
+        match measure {
+            Measure::Cpu => self.cpu_us,
+            Measure::Rate => self.rate,
+        }
+    }
 }
 
 impl<'a> Contest<'a> {
@@ -68,58 +77,53 @@ impl<'a> Contest<'a> {
 
     /// Runs the rounds and prints the table. Returns whether every floor holds.
     pub fn run(mut self) -> bool {
-        let mut samples = vec![Vec::new(); self.contenders.len()];
+        let mut reached = vec![Vec::new(); self.contenders.len()];
         for round in 0..=self.rounds {
-            for (contender, samples) in self.contenders.iter_mut().zip(&mut samples) {
+            for (contender, reached) in self.contenders.iter_mut().zip(&mut reached) {
                 let (cpu, wall) = (clock(ClockId::ProcessCPUTime), clock(ClockId::Monotonic));
                 contender.1(self.operations, self.tasks);
                 let (cpu, wall) = (clock(ClockId::ProcessCPUTime) - cpu, clock(ClockId::Monotonic) - wall);
                 // The first round warms caches up.
                 if round > 0 {
-                    samples.push((cpu, wall));
+                    let operations = self.operations as f64;
+                    reached.push(Reached {
+                        cpu_us: cpu.as_secs_f64() * 1e6 / operations,
+                        rate: operations / wall.as_secs_f64(),
+                    });
                 }
             }
         }
-        let reached: Vec<Reached> = samples.iter().map(|samples| self.median(samples)).collect();
+        let ratio = |other: &[Reached], measure| {
+            median(reached[0].iter().zip(other).map(|(own, other)| own.of(measure) / other.of(measure)))
+        };
         println!("\n{}, {} at once", self.name, self.tasks);
         println!("  {:<34} {:>11} {:>11} {:>10} {:>10}", "", "CPU µs/op", "op/s", "CPU ×", "rate ×");
         for ((name, _), own) in self.contenders.iter().zip(&reached) {
-            let (cpu, rate) = (reached[0].cpu_us / own.cpu_us, reached[0].rate / own.rate);
-            println!("  {name:<34} {:>11.2} {:>11.0} {cpu:>10.2} {rate:>10.2}", own.cpu_us, own.rate);
+            let of = |measure| median(own.iter().map(|reached| reached.of(measure)));
+            let (cpu_us, rate) = (of(Measure::Cpu), of(Measure::Rate));
+            let (cpu, times) = (ratio(own, Measure::Cpu), ratio(own, Measure::Rate));
+            println!("  {name:<34} {cpu_us:>11.2} {rate:>11.0} {cpu:>10.2} {times:>10.2}");
         }
         let mut all = true;
         for (first, other, measure, floor) in &self.floors {
             let Some(index) = self.contenders.iter().position(|(name, _)| name == other) else { continue };
-            let (ratio, holds) = match measure {
-                Measure::Cpu => {
-                    let ratio = reached[0].cpu_us / reached[index].cpu_us;
-                    (ratio, ratio <= *floor)
-                }
-                Measure::Rate => {
-                    let ratio = reached[0].rate / reached[index].rate;
-                    (ratio, ratio >= *floor)
-                }
+            let ratio = ratio(&reached[index], *measure);
+            let (what, bound, holds) = match measure {
+                Measure::Cpu => ("CPU", "at most", ratio <= *floor),
+                Measure::Rate => ("rate", "at least", ratio >= *floor),
             };
-            let (what, bound) =
-                if *measure == Measure::Cpu { ("CPU", "at most") } else { ("rate", "at least") };
             let verdict = if holds { "holds" } else { "MISSED" };
             println!("  {verdict}: {what} of {first} / {other} = {ratio:.2}, {bound} {floor:.2}");
             all &= holds;
         }
         all
     }
+}
 
-    fn median(&self, samples: &[(Duration, Duration)]) -> Reached {
-        let middle = |mut values: Vec<f64>| {
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        };
-        let operations = self.operations as f64;
-        Reached {
-            cpu_us: middle(samples.iter().map(|(cpu, _)| cpu.as_secs_f64() * 1e6 / operations).collect()),
-            rate: middle(samples.iter().map(|(_, wall)| operations / wall.as_secs_f64()).collect()),
-        }
-    }
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// Runs `work` on `threads` threads, each its share of `operations`, numbered.

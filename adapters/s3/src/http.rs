@@ -9,12 +9,16 @@ use std::{
     fmt,
     future::poll_fn,
     pin::Pin,
-    sync::{Arc, Weak},
-    task::{Context, Poll, Waker},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 use http::{Request, Response, Uri, uri::PathAndQuery};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
@@ -40,7 +44,11 @@ type Driver = http1::Connection<MaybeHttpsStream<TokioIo<TcpStream>>, Full<Bytes
 /// Servers close idle connections after some seconds; ours go before that, so that few requests meet a closed one.
 const IDLE_MAX: Duration = Duration::from_secs(15);
 
-/// The most headers that an answer may have.
+/// How often a connection whose ends wake each other is driven before other tasks have their turn.
+const DRIVES_MAX: u32 = 2;
+
+/// The most headers that an answer may have: all that fit into what S3 allows for metadata. Room for them is made, and paid for
+/// by every answer, once an answer has come that has more than the usual hundred.
 const HEADERS_MAX: usize = 1_024;
 
 /// Pools of runtimes that ended are forgotten beyond this many.
@@ -52,6 +60,8 @@ pub(crate) struct Http {
     connector: Connector,
     connect_timeout: Duration,
     pools: RwLock<Vec<(Id, Arc<Pool>)>>,
+    /// Whether connections have room for many headers.
+    roomy: AtomicBool,
 }
 
 /// Why there is no answer.
@@ -61,6 +71,8 @@ pub(crate) enum NoAnswer {
     NotSent(BoxedError),
     /// The request may have arrived, and may still be acted on.
     Lost(BoxedError),
+    /// The same, because the answer has many headers; from now on there is room for them.
+    Crowded(BoxedError),
     /// The same, because the time was up.
     TimedOut(Duration),
 }
@@ -90,7 +102,7 @@ impl Http {
                 .with_tls_config(config.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
         };
         let connector = builder.https_or_http().enable_http1().wrap_connector(tcp);
-        Ok(Self { connector, connect_timeout, pools: RwLock::default() })
+        Ok(Self { connector, connect_timeout, pools: RwLock::default(), roomy: AtomicBool::new(false) })
     }
 
     /// Sends a request once and waits for the head of its answer. A request that met a connection which was closed
@@ -110,18 +122,31 @@ impl Http {
         let asked = place.path_and_query().cloned();
         *request.uri_mut() = asked.unwrap_or_else(|| PathAndQuery::from_static("/")).into();
         let pool = self.pool();
-        while let Some(connection) = pool.take() {
+        while let Some(connection) = pool.take(self.is_roomy()) {
             match connection.exchange(request, &pool).await {
                 Err(Unanswered { unsent: Some(unsent), .. }) => request = unsent,
-                Err(Unanswered { source, .. }) => return Err(NoAnswer::Lost(source)),
+                Err(unanswered) => return Err(self.no_answer(unanswered)),
                 Ok(response) => return Ok(response),
             }
         }
         let connection = self.connect(place).await.map_err(NoAnswer::NotSent)?;
-        connection.exchange(request, &pool).await.map_err(|unanswered| match unanswered {
-            Unanswered { unsent: Some(_), source } => NoAnswer::NotSent(source),
-            Unanswered { source, .. } => NoAnswer::Lost(source),
-        })
+        connection.exchange(request, &pool).await.map_err(|unanswered| self.no_answer(unanswered))
+    }
+
+    fn no_answer(&self, unanswered: Unanswered) -> NoAnswer {
+        let Unanswered { source, unsent, was_roomy } = unanswered;
+        if unsent.is_some() {
+            return NoAnswer::NotSent(source.into());
+        }
+        if source.is_parse_too_large() && !was_roomy {
+            self.roomy.store(true, Ordering::Relaxed);
+            return NoAnswer::Crowded(source.into());
+        }
+        NoAnswer::Lost(source.into())
+    }
+
+    fn is_roomy(&self) -> bool {
+        self.roomy.load(Ordering::Relaxed)
     }
 
     async fn connect(&self, place: Uri) -> Result<Connection, BoxedError> {
@@ -131,8 +156,13 @@ impl Http {
             connector.call(place).await
         };
         let stream = time::timeout(self.connect_timeout, connected).await??;
-        let (sender, driver) = http1::Builder::new().max_headers(HEADERS_MAX).handshake(stream).await?;
-        Ok(Connection { sender, driver: Some(Box::pin(driver)) })
+        let (mut protocol, is_roomy) = (http1::Builder::new(), self.is_roomy());
+        if is_roomy {
+            protocol.max_headers(HEADERS_MAX);
+        }
+        let (sender, driver) = protocol.handshake(stream).await?;
+        let bell = Arc::<Bell>::default();
+        Ok(Connection { sender, driver: Some(Box::pin(driver)), waker: bell.clone().into(), bell, is_roomy })
     }
 
     fn pool(&self) -> Arc<Pool> {
@@ -159,7 +189,7 @@ impl fmt::Debug for Http {
     }
 }
 
-/// For what nobody waits for: a task that is woken by itself costs the runtime a look for somebody else to run it.
+/// For what comes from a connection that is driven here, and from nowhere else.
 fn nobody() -> Context<'static> {
     Context::from_waker(Waker::noop())
 }
@@ -168,23 +198,90 @@ struct Connection {
     sender: SendRequest<Full<Bytes>>,
     /// `None` once the connection is closed.
     driver: Option<Pin<Box<Driver>>>,
+    bell: Arc<Bell>,
+    /// Of the bell.
+    waker: Waker,
+    /// Whether it takes answers of many headers.
+    is_roomy: bool,
+}
+
+/// Wakes whoever waits for a connection, and nobody while it is driven: its two ends wake each other then, and a task that is
+/// woken while it runs has the runtime wake another thread to run it, which costs as much as all else that is done for a
+/// request.
+#[derive(Default)]
+struct Bell {
+    has_rung: AtomicBool,
+    waiting: AtomicWaker,
+}
+
+impl Bell {
+    /// From now on it wakes nobody, and it has not rung.
+    fn hush(&self) {
+        drop(self.waiting.take());
+        self.has_rung.store(false, Ordering::SeqCst);
+    }
+
+    fn has_rung(&self) -> bool {
+        self.has_rung.load(Ordering::SeqCst)
+    }
+
+    /// Wakes `waiting` when it rings, or now if it has.
+    fn wakes(&self, waiting: &Waker) {
+        self.waiting.register(waiting);
+        if self.has_rung() {
+            self.waiting.wake();
+        }
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.has_rung.store(true, Ordering::SeqCst);
+        self.waiting.wake();
+    }
 }
 
 /// Why a connection gave no answer, and the request when none of it was written.
 struct Unanswered {
-    source: BoxedError,
+    source: hyper::Error,
     unsent: Option<Request<Full<Bytes>>>,
+    was_roomy: bool,
 }
 
 impl Connection {
     /// Reads and writes what can be read and written now.
-    fn drive(&mut self, cx: &mut Context<'_>) {
+    fn drive(&mut self) {
         if let Some(driver) = &mut self.driver
-            && driver.as_mut().poll(cx).is_ready()
+            && driver.as_mut().poll(&mut Context::from_waker(&self.waker)).is_ready()
         {
             // Whoever waits for an answer learns why from there.
             self.driver = None;
         }
+    }
+
+    /// Drives the connection until it has brought about what `outcome` looks for, which comes from nowhere else.
+    fn poll_outcome<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut outcome: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        for _ in 0..DRIVES_MAX {
+            self.bell.hush();
+            self.drive();
+            let polled = outcome(&mut nobody());
+            if polled.is_ready() {
+                return polled;
+            }
+            if !self.bell.has_rung() {
+                break;
+            }
+        }
+        self.bell.wakes(cx.waker());
+        Poll::Pending
     }
 
     /// Whether it can take another request.
@@ -198,16 +295,12 @@ impl Connection {
         pool: &Arc<Pool>,
     ) -> Result<Response<Payload>, Unanswered> {
         let mut answer = std::pin::pin!(self.sender.try_send_request(request));
-        let answered = poll_fn(|cx| {
-            self.drive(cx);
-            // It comes from the line above and from nowhere else, so it need not wake anybody.
-            answer.as_mut().poll(&mut nobody())
-        });
+        let answered = poll_fn(|cx| self.poll_outcome(cx, |cx| answer.as_mut().poll(cx)));
         let (head, body) = match answered.await {
             Ok(response) => response.into_parts(),
             Err(mut error) => {
                 let unsent = error.take_message();
-                return Err(Unanswered { source: error.into_error().into(), unsent });
+                return Err(Unanswered { source: error.into_error(), unsent, was_roomy: self.is_roomy });
             }
         };
         let mut payload = Payload { body, behind: Some((self, pool.clone())) };
@@ -228,7 +321,7 @@ impl Payload {
     /// At its end, gives the connection to the next request.
     fn rest(&mut self) {
         if let Some((mut connection, pool)) = self.behind.take() {
-            connection.drive(&mut nobody());
+            connection.drive();
             if connection.is_idle() {
                 pool.put(connection);
             }
@@ -250,8 +343,7 @@ impl Body for Payload {
         if polled.is_pending()
             && let Some((connection, _)) = &mut this.behind
         {
-            connection.drive(cx);
-            polled = Pin::new(&mut this.body).poll_frame(&mut nobody());
+            polled = connection.poll_outcome(cx, |cx| Pin::new(&mut this.body).poll_frame(cx));
         }
         match &polled {
             Poll::Ready(None) => self.rest(),
@@ -288,12 +380,12 @@ struct Idle {
 }
 
 impl Pool {
-    fn take(&self) -> Option<Connection> {
+    fn take(&self, roomy: bool) -> Option<Connection> {
         loop {
             let (mut connection, since) = self.0.lock().connections.pop()?;
             // What happened to it meanwhile is learned here: nobody has listened.
-            connection.drive(&mut nobody());
-            if since.elapsed() < IDLE_MAX && connection.is_idle() {
+            connection.drive();
+            if since.elapsed() < IDLE_MAX && connection.is_idle() && connection.is_roomy >= roomy {
                 return Some(connection);
             }
         }

@@ -62,6 +62,10 @@ impl<'a> Call<'a> {
         Self { method, key, query: Vec::new(), headers: HeaderMap::new(), body: Bytes::new() }
     }
 
+    fn is_read(&self) -> bool {
+        self.method == Method::GET || self.method == Method::HEAD
+    }
+
     /// Whether the answer is a value, and not a document about one.
     fn is_value(&self) -> bool {
         self.method == Method::GET && self.key.is_some() && self.query.is_empty()
@@ -127,6 +131,29 @@ impl Wire {
         payload: &HeaderValue,
         keys: Option<&sign::Keys>,
     ) -> Result<Response<Payload>, Failed> {
+        let upload = Duration::from_secs(call.body.len() as u64 / UPLOAD_BYTES_A_SECOND_MIN);
+        let timeout = self.timeout + upload;
+        let mut sent = self.http.send(self.signed(call, payload, keys)?, timeout).await;
+        if matches!(sent, Err(NoAnswer::Crowded(_))) && call.is_read() {
+            sent = self.http.send(self.signed(call, payload, keys)?, timeout).await;
+        }
+        let response = sent.map_err(|no_answer| self.no_answer(no_answer))?;
+        // Some servers answer a condition of a write with it too, which is a refusal.
+        let unchanged = response.status() == StatusCode::NOT_MODIFIED
+            && call.method == Method::GET
+            && call.headers.contains_key(header::IF_NONE_MATCH);
+        if response.status().is_success() || unchanged {
+            return Ok(response);
+        }
+        Err(Failed::Refused(self.refusal(response).await))
+    }
+
+    fn signed(
+        &self,
+        call: &Call<'_>,
+        payload: &HeaderValue,
+        keys: Option<&sign::Keys>,
+    ) -> Result<Request<Full<Bytes>>, Failed> {
         let place = self.target.place(call.key, &call.query);
         let mut request = Request::new(Full::new(call.body.clone()));
         *request.uri_mut() = self.target.uri(&place).map_err(Failed::NotSent)?;
@@ -145,18 +172,7 @@ impl Wire {
             (_, None) => {}
         }
         *request.headers_mut() = headers;
-
-        let upload = Duration::from_secs(call.body.len() as u64 / UPLOAD_BYTES_A_SECOND_MIN);
-        let response =
-            self.http.send(request, self.timeout + upload).await.map_err(|lost| self.no_answer(lost))?;
-        // Some servers answer a condition of a write with it too, which is a refusal.
-        let unchanged = response.status() == StatusCode::NOT_MODIFIED
-            && call.method == Method::GET
-            && call.headers.contains_key(header::IF_NONE_MATCH);
-        if response.status().is_success() || unchanged {
-            return Ok(response);
-        }
-        Err(Failed::Refused(self.refusal(response).await))
+        Ok(request)
     }
 
     /// Sends a call once, and reads a body of at most `whole_max` bytes, or of unknown length, to its end.
@@ -255,6 +271,10 @@ impl Wire {
             ),
             NoAnswer::Lost(source) => Failed::Lost(
                 Error::new(ErrorKind::Unavailable, "the connection broke before an answer came; try again")
+                    .because(source),
+            ),
+            NoAnswer::Crowded(source) => Failed::Lost(
+                Error::new(ErrorKind::Unavailable, "the answer has more headers than usual; try again")
                     .because(source),
             ),
             NoAnswer::TimedOut(after) => Failed::Lost(self.timed_out(after)),

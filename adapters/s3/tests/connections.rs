@@ -22,6 +22,8 @@ use tokio::{net::TcpListener, sync::mpsc};
 use support::bucket;
 
 const BYTES: usize = 1 << 20;
+/// How many headers of its own an answer has about a key of that name.
+const CROWD: usize = 900;
 
 /// A server that answers every request, `requests_max` of them on one connection. It tells of each connection that it closed.
 struct Server {
@@ -85,9 +87,16 @@ async fn connection(
 
 async fn answer(request: Request<Incoming>) -> Response<Full<Bytes>> {
     let get = matches!(*request.method(), Method::GET | Method::HEAD);
+    let about = |key| request.uri().path().ends_with(key);
+    let headers = if about("/crowded") { CROWD } else { 0 };
+    let bytes = if about("/small") { 1 << 10 } else { BYTES };
     drop(request.into_body().collect().await);
-    let body = if get { Full::from(vec![7; BYTES]) } else { Full::default() };
-    Response::builder().header("etag", "\"1\"").body(body).unwrap()
+    let mut response = Response::builder().header("etag", "\"1\"");
+    for number in 0..headers {
+        response = response.header(format!("x-amz-meta-{number}"), "v");
+    }
+    let body = if get { Full::from(vec![7; bytes]) } else { Full::default() };
+    response.body(body).unwrap()
 }
 
 #[tokio::test]
@@ -137,6 +146,43 @@ async fn a_body_that_is_not_read_to_its_end_takes_its_connection_along() {
         drop(store.get("k").await.unwrap().unwrap());
         assert_eq!(server.connections.load(Ordering::SeqCst), number);
     }
+}
+
+#[tokio::test]
+async fn a_task_that_waits_for_an_answer_is_woken_once() {
+    let server = serve(usize::MAX).await;
+    let store = Store::new(bucket(server.url.clone()).await.unwrap());
+    store.put("small", "v").await.unwrap();
+    let mut requests = std::pin::pin!(async {
+        for _ in 0..20 {
+            assert_eq!(store.get("small").await.unwrap().unwrap().bytes().await.unwrap().len(), 1 << 10);
+            store.put("small", "v").await.unwrap();
+        }
+    });
+    let mut wakes = 0;
+    std::future::poll_fn(|cx| {
+        wakes += 1;
+        requests.as_mut().poll(cx)
+    })
+    .await;
+    // One for each request, one to begin with, and a few for answers that came in two pieces.
+    assert!(wakes <= 50, "woken {wakes} times for 40 requests");
+}
+
+#[tokio::test]
+async fn many_headers_are_read_and_their_room_is_made_once() {
+    let server = serve(usize::MAX).await;
+    let store = Store::new(bucket(server.url.clone()).await.unwrap());
+    store.put("k", "v").await.unwrap();
+    let counted = || (server.connections.load(Ordering::SeqCst), server.requests.load(Ordering::SeqCst));
+    assert_eq!(counted(), (1, 1));
+    let found = store.get("crowded").await.unwrap().unwrap();
+    assert_eq!(found.bytes().await.unwrap().len(), BYTES);
+    assert_eq!(counted(), (2, 3));
+    for _ in 0..3 {
+        assert!(store.head("crowded").await.unwrap().is_some());
+    }
+    assert_eq!(counted(), (2, 6));
 }
 
 #[test]
