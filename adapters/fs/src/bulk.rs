@@ -11,7 +11,8 @@ use crate::{
     store::Inner,
     sync::identity,
     together::{self, Together},
-    write::{Parent, Stamped, Touched, unsettled},
+    touched::{Parent, Touched, unsettled},
+    write::Stamped,
 };
 
 /// How often an entry whose lock somebody holds is tried before it is left to those that wait.

@@ -92,6 +92,7 @@ mod stamp;
 mod store;
 mod sync;
 mod together;
+mod touched;
 mod watch;
 mod write;
 

@@ -182,7 +182,7 @@ mod tests {
         stage::Staged,
         stamp::Stamp,
         store::Inner,
-        write::{Parent, Touched},
+        touched::{Parent, Touched},
     };
 
     /// A store on a disk; `None` where its files are not written again.

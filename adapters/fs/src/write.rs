@@ -4,13 +4,9 @@
 //! rename that refuses to replace, with or without the lock. So under the lock nothing changes what was looked at,
 //! except that something may come into being, and that the filesystem itself reports.
 //!
-//! A change of names comes back as what it [`Touched`]; only when that is settled may it be acknowledged. So one who
-//! writes many values can sync many files, and each directory once.
+//! What a change of names touched comes back with it, and is settled before the change is acknowledged: see [`Touched`].
 
-use std::{
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
-    sync::Arc,
-};
+use std::{os::fd::BorrowedFd, sync::Arc};
 
 use leasehold_core::{
     Attributes, Bytes, Error, ErrorKind, Key, Precondition, PutOptions, Result, Version, add_to,
@@ -25,44 +21,17 @@ use crate::{
     locks::{Held, Patience},
     name::Place,
     read,
-    root::{DIRECTORY, RACES_MAX, above, check_regular, pruned_for_ever},
-    stage::{Retired, Staged},
+    root::{RACES_MAX, check_regular, pruned_for_ever},
+    stage::Staged,
     stamp::{Stamp, nanos},
     store::Inner,
+    touched::Touched,
 };
 
 /// The largest value that is written under the lock, and that a filesystem in memory takes on the caller's thread.
 pub(crate) const INLINE_BYTES_MAX: usize = 64 << 10;
 /// How often a staged value whose number was overtaken is sealed anew without the lock.
 const RACES_UNLOCKED_MAX: usize = 3;
-
-/// A value's directory: the root, or one below it.
-#[derive(Debug)]
-pub(crate) enum Parent {
-    Root,
-    Below(OwnedFd),
-}
-
-impl Parent {
-    pub(crate) fn fd<'a>(&'a self, inner: &'a Inner) -> BorrowedFd<'a> {
-        match self {
-            Self::Root => inner.root.fd(),
-            Self::Below(directory) => directory.as_fd(),
-        }
-    }
-}
-
-/// A directory in which a name changed, or is missing, and that is not known to be durable yet.
-#[derive(Debug)]
-pub(crate) struct Touched {
-    pub(crate) parent: Parent,
-    /// Its place below the root.
-    pub(crate) path: String,
-    /// Whether it may be empty now, and be removed.
-    pub(crate) may_go: bool,
-    /// Files that were replaced in it.
-    pub(crate) retired: Vec<Retired>,
-}
 
 /// A value that is whole, where nobody looks yet, and has its version.
 #[derive(Debug)]
@@ -242,7 +211,7 @@ impl Inner {
             held.record_delete(current.nanos)?;
             fs::unlinkat(parent.fd(self), place.file(), AtFlags::empty()).map_err(from_publishing)?;
         }
-        Ok(Some(Touched { may_go: current.is_some(), ..touched(parent, &place) }))
+        Ok(Some(Touched { may_go: current.is_some(), ..Touched::at(parent, place.directory()) }))
     }
 
     fn lock(&self, key: &Key, patience: Patience) -> Result<Option<Held<'_>>> {
@@ -289,7 +258,7 @@ impl Inner {
         for _ in 0..RACES_MAX {
             let parent = self.parent_or_make(place)?;
             match staged.create_at(parent.fd(self), place.file()) {
-                Ok(()) => return Ok(touched(parent, place)),
+                Ok(()) => return Ok(Touched::at(parent, place.directory())),
                 Err(Errno::EXIST) => {
                     let current = current(parent.fd(self), place.file())?;
                     check(&Precondition::Absent, current)?;
@@ -357,8 +326,10 @@ impl Inner {
             };
             match published {
                 Ok(retired) => {
-                    let touched =
-                        Touched { retired: retired.into_iter().collect(), ..touched(parent, place) };
+                    let touched = Touched {
+                        retired: retired.into_iter().collect(),
+                        ..Touched::at(parent, place.directory())
+                    };
                     return Ok(Some((stamped.stamp, touched)));
                 }
                 // Created between the look and the rename: the one thing that the lock does not exclude.
@@ -368,58 +339,6 @@ impl Inner {
             }
         }
         Err(pruned_for_ever())
-    }
-
-    /// The directory that holds a value, where it exists.
-    fn parent(&self, place: &Place) -> Result<Option<Parent>> {
-        if place.directory().is_empty() {
-            return self.root.check_present().map(|()| Some(Parent::Root));
-        }
-        match self.root.open_beneath(place.directory(), DIRECTORY) {
-            Ok(directory) => Ok(Some(Parent::Below(directory))),
-            Err(Errno::NOENT) => self.root.check_present().map(|()| None),
-            Err(errno) => Err(from_errno(errno)),
-        }
-    }
-
-    fn parent_or_make(&self, place: &Place) -> Result<Parent> {
-        match self.parent(place)? {
-            Some(parent) => Ok(parent),
-            None => self.root.make_directory(place.directory()).map(Parent::Below),
-        }
-    }
-
-    /// The directory at `path`, where nothing is, or the nearest above it: there a name is missing.
-    fn nearest(&self, mut path: &str) -> Result<Touched> {
-        while self.is_durable() && !path.is_empty() {
-            match self.root.open_beneath(path, DIRECTORY) {
-                Ok(directory) => {
-                    let parent = Parent::Below(directory);
-                    return Ok(Touched { parent, path: path.to_owned(), may_go: false, retired: Vec::new() });
-                }
-                Err(Errno::NOENT) => path = above(path),
-                Err(errno) => return Err(unsettled(errno)),
-            }
-        }
-        Ok(Touched { parent: Parent::Root, path: String::new(), may_go: false, retired: Vec::new() })
-    }
-
-    /// Makes a change of names durable. It can be seen by now, so a failure leaves the outcome unknown.
-    pub(crate) fn settle(&self, touched: Touched) -> Result<()> {
-        self.sync_names(touched).map_err(unsettled)
-    }
-
-    /// As [`settle`](Inner::settle), for many changes in one directory.
-    pub(crate) fn sync_names(&self, touched: Touched) -> Result<(), Errno> {
-        if self.is_durable() {
-            self.syncs.sync(&self.root, touched.parent.fd(self), &touched.path)?;
-        }
-        // Only now: whatever a loss of power leaves, no name stands for one of these any more.
-        touched.retired.into_iter().for_each(Retired::keep);
-        if touched.may_go {
-            self.root.prune(&touched.path);
-        }
-        Ok(())
     }
 
     pub(crate) fn area(&self) -> Result<Arc<crate::stage::Area>> {
@@ -433,15 +352,6 @@ impl Inner {
         }
         Ok(area.insert(made).clone())
     }
-}
-
-fn touched(parent: Parent, place: &Place) -> Touched {
-    Touched { parent, path: place.directory().to_owned(), may_go: false, retired: Vec::new() }
-}
-
-/// The error of a change that can be seen and may not survive a loss of power.
-pub(crate) fn unsettled(errno: Errno) -> Error {
-    from_errno(errno).indeterminate().retryable(false)
 }
 
 /// The file of the value at `name`, `None` where there is none.

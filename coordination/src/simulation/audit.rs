@@ -1,19 +1,15 @@
-//! What must hold of every write that is applied, and of what nodes believe at one moment of true time.
-//!
-//! Reads the records by itself: a record that is read wrongly by the code that wrote it is noticed, too.
+//! What must hold of every write that is applied.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use leasehold_core::{Bytes, Key, Precondition};
-use parking_lot::Mutex;
-use serde::Deserialize;
 use serde_json::Value;
 
-use super::executor::{Micros, World};
+use super::{
+    beliefs::Belief,
+    executor::{Micros, World},
+    records::{BEATS, BarrierRecord, ClaimRecord, LatchRecord, LeaseRecord, LockRecord, MapRecord, Stored},
+};
 
 /// Where workloads keep what they guard.
 pub(super) const DATA: &str = "data/";
@@ -22,74 +18,8 @@ pub(super) const DATA: &str = "data/";
 const MAP: &str = "_cluster/shard-map";
 const TOPOLOGY: &str = "_cluster/topology";
 
-/// What nodes that take part write without a condition: each its own.
-pub(super) const BEATS: &str = "_cluster/members/beats/";
-
 /// What may be removed, because nothing rests on its having been there.
 const TRANSIENT: [&str; 2] = ["_cluster/members/", "_cluster/requests/"];
-
-#[derive(Deserialize)]
-struct LeaseRecord {
-    token: u64,
-    holder: Value,
-    state: Value,
-    sequence: u64,
-    op_id: String,
-}
-
-#[derive(Deserialize)]
-struct Stored<S> {
-    sequence: u64,
-    state: S,
-}
-
-#[derive(Clone, Default, Deserialize)]
-struct LockRecord {
-    #[serde(default)]
-    permits: usize,
-    token: u64,
-    holders: Vec<HolderRecord>,
-    queue: Vec<ClaimRecord>,
-}
-
-#[derive(Clone, Deserialize)]
-struct HolderRecord {
-    #[serde(flatten)]
-    claim: ClaimRecord,
-    token: u64,
-}
-
-#[derive(Clone, Deserialize)]
-struct ClaimRecord {
-    id: String,
-    owner: String,
-    #[serde(default)]
-    shared: bool,
-}
-
-#[derive(Clone, Default, Deserialize)]
-struct BarrierRecord {
-    parties: usize,
-    generation: u64,
-    arrived: Vec<Value>,
-}
-
-#[derive(Deserialize)]
-struct MapRecord {
-    places: Vec<PlaceRecord>,
-}
-
-#[derive(Deserialize)]
-struct PlaceRecord {
-    owner: Option<String>,
-    shards: Vec<(u32, u64)>,
-}
-
-#[derive(Clone, Deserialize)]
-struct LatchRecord {
-    count: u32,
-    left: u32,
-}
 
 #[derive(Default)]
 struct LeaseSeen {
@@ -117,16 +47,6 @@ struct DataSeen {
     written: BTreeSet<String>,
 }
 
-/// What a holder believes to hold.
-struct Belief {
-    what: String,
-    who: String,
-    /// How many may hold it beside each other: 1 for one alone.
-    at_most: usize,
-    /// How long it is still valid; `None` when there is nobody to believe it any more.
-    remaining: Arc<dyn Fn() -> Option<Duration> + Send + Sync>,
-}
-
 /// From when to when, in true time.
 pub(super) type Span = (Micros, Option<Micros>);
 
@@ -143,7 +63,7 @@ pub(super) struct Audit {
     /// The last epoch of each shard in the map, and who owned it under which.
     epochs: BTreeMap<u32, u64>,
     owners: BTreeMap<(u32, u64), String>,
-    beliefs: Vec<Belief>,
+    pub(super) beliefs: Vec<Belief>,
     /// When an owner held a lock, by applied writes.
     pub(super) holds: BTreeMap<(String, String), Vec<Span>>,
     /// When an owner waited for a lock, by what workloads did.
@@ -432,48 +352,6 @@ impl World {
         }
     }
 
-    /// Somebody believes from now on to hold something, which at most so many may do at once.
-    pub(super) fn believe<T: Send + 'static>(
-        &self,
-        what: &str,
-        who: &str,
-        at_most: usize,
-        held: &Arc<Mutex<Option<T>>>,
-        remaining: impl Fn(&T) -> Duration + Send + Sync + 'static,
-    ) {
-        let held = Arc::downgrade(held);
-        let remaining = Arc::new(move || held.upgrade()?.lock().as_ref().map(&remaining));
-        let (what, who) = (what.to_owned(), who.to_owned());
-        self.audit().beliefs.push(Belief { what: what.clone(), who, at_most, remaining });
-        self.check_beliefs(&what);
-    }
-
-    /// L4: looks who believes to hold it, at this moment of true time.
-    pub(super) fn check_beliefs(&self, what: &str) {
-        let beliefs = std::mem::take(&mut self.audit().beliefs);
-        let (mut kept, mut valid) = (Vec::new(), Vec::new());
-        for belief in beliefs {
-            let Some(remaining) = (belief.remaining)() else { continue };
-            if belief.what == what && !remaining.is_zero() {
-                valid.push((belief.who.clone(), belief.at_most));
-            }
-            kept.push(belief);
-        }
-        let at_most = valid.iter().map(|(_, at_most)| *at_most).min().unwrap_or(1);
-        let bounded = {
-            let mut audit = self.audit();
-            kept.append(&mut audit.beliefs);
-            audit.beliefs = kept;
-            if valid.len() > at_most {
-                audit.count("overlaps");
-            }
-            audit.bounded
-        };
-        if bounded && valid.len() > at_most {
-            self.fail(format_args!("L4: {what} is held by {valid:?} at once"));
-        }
-    }
-
     /// A moment in which all of it was so: deadlocks are real.
     pub(super) fn coincide(spans: &[Vec<Span>], from: Micros) -> bool {
         let starts = spans.iter().flatten().map(|(start, _)| (*start).max(from));
@@ -483,34 +361,4 @@ impl World {
             })
         })
     }
-}
-
-/// A record in a line.
-pub(super) fn shown(key: &Key, bytes: &Bytes) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let short = match serde_json::from_slice::<Value>(bytes) {
-        Ok(value) if value.get("state").is_some_and(Value::is_object) && value.get("token").is_none() => {
-            value["state"].to_string()
-        }
-        Ok(value) if value.get("token").is_some() => {
-            format!(
-                "token {} {} by {} ({})",
-                value["token"], value["state"], value["holder"]["node"], value["sequence"]
-            )
-        }
-        _ => text.replace('\n', " | "),
-    };
-    format!("{key}: {short}")
-}
-
-/// What would fill a trace: a session that goes on, a heart that beats.
-pub(super) fn is_renewal(key: &Key, bytes: &Bytes) -> bool {
-    if key.as_str().starts_with(BEATS) {
-        return true;
-    }
-    let text = String::from_utf8_lossy(bytes);
-    key.as_str().contains("/.sessions/")
-        && text.contains("\"state\":\"held\"")
-        && text.contains("\"token\":1,")
-        && !text.contains("\"sequence\":0,")
 }

@@ -17,13 +17,7 @@ use parking_lot::Mutex;
 
 use clocks::OfMachine;
 
-use super::{
-    audit::{self, Audit},
-    meetings::Counted,
-    network::Network,
-    program::Stage,
-    sequences::Numbers,
-};
+use super::{audit::Audit, meetings::Counted, network::Network, program::Stage, records, sequences::Numbers};
 
 /// Microseconds of true time.
 pub(super) type Micros = u64;
@@ -139,7 +133,7 @@ impl fmt::Display for Noted {
             Self::Text(text) => f.write_str(text),
             Self::Wrote { machine, key, bytes, unseen } => {
                 let late = if *unseen { " (nobody hears of it)" } else { "" };
-                write!(f, "m{machine} wrote {}{late}", audit::shown(key, bytes))
+                write!(f, "m{machine} wrote {}{late}", records::shown(key, bytes))
             }
         }
     }
@@ -275,7 +269,7 @@ impl World {
     }
 
     pub(super) fn note_event(&self, event: Noted) {
-        if matches!(&event, Noted::Wrote { key, bytes, .. } if audit::is_renewal(key, bytes)) {
+        if matches!(&event, Noted::Wrote { key, bytes, .. } if records::is_renewal(key, bytes)) {
             return;
         }
         let now = self.now();

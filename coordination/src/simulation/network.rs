@@ -16,8 +16,8 @@ use leasehold_core::{
 use tokio::sync::oneshot;
 
 use super::{
-    audit::BEATS,
     executor::{DIRECTOR, Micros, Noted, World},
+    records::BEATS,
 };
 
 /// Whether the store wakes those who wait.
