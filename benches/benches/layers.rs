@@ -5,7 +5,6 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark fails by panicking")]
 
 use std::{
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -241,13 +240,14 @@ fn batch(runtime: &Runtime) -> bool {
     const KEYS: usize = 1_024;
     let mut all = true;
     for (name, keys) in [("over values", KEYS), ("new keys", usize::MAX)] {
-        let [one, other, third] =
-            [(); 3].map(|()| tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
-        let open = |path: &Path| {
-            Store::new(runtime.block_on(Fs::open(path).reuse_files(true).into_future()).unwrap())
+        let places = [(); 5].map(|()| tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
+        let open = |place: usize, reuse| {
+            let fs = Fs::open(places[place].path()).reuse_files(reuse);
+            Store::new(runtime.block_on(fs.into_future()).unwrap())
         };
-        let plain = open(one.path());
-        let batched = open(other.path()).layer(Batch::group_commit());
+        let (plain, reusing) = (open(0, false), open(1, true));
+        let batched = open(2, true).layer(Batch::group_commit());
+        let batched_plain = open(3, false).layer(Batch::group_commit());
         let written = AtomicUsize::new(0);
         let put = |store: &Store, operations: usize, tasks: usize| {
             let first = written.fetch_add(operations, Relaxed);
@@ -265,15 +265,16 @@ fn batch(runtime: &Runtime) -> bool {
             });
         };
         all &= Contest::new(format!("put 128 B, durable, directory, {name}"), 4_096, 64)
-            .enter("through Batch", |operations, tasks| put(&batched, operations, tasks))
+            .enter("through Batch, files reused", |operations, tasks| put(&batched, operations, tasks))
+            .enter("through Batch", |operations, tasks| put(&batched_plain, operations, tasks))
+            .enter("one by one, files reused", |operations, tasks| put(&reusing, operations, tasks))
             .enter("one by one", |operations, tasks| put(&plain, operations, tasks))
             .enter("raw sync + rename + sync, threads", |operations, tasks| {
                 let first = written.fetch_add(operations, Relaxed);
                 let name = |n| format!("k{}", (first + n) % keys);
-                write_raw(third.path(), operations, tasks, name, &[7; 128]).unwrap();
+                write_raw(places[4].path(), operations, tasks, name, &[7; 128]).unwrap();
             })
-            .floor("one by one", Measure::Rate, 5.0)
-            .floor("raw sync + rename + sync, threads", Measure::Rate, if keys == KEYS { 5.0 } else { 1.0 })
+            .floor("one by one", Measure::Rate, if keys == KEYS { 5.0 } else { 1.0 })
             .run();
     }
     all
