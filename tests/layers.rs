@@ -53,7 +53,7 @@ fn bucket() -> Subject {
             let server = limited.clone();
             async move { Ok(Store::new(open(server.url()).value_bytes_max(bytes).await?)) }
         })
-        .key_bytes_max(1_024 - "bucket/".len()))
+        .key_bytes_taken("bucket/".len()))
     })
 }
 

@@ -4,7 +4,7 @@ use std::{error::Error as _, fmt::Display};
 
 use leasehold::{Error, ErrorKind};
 
-/// The answer is no: a race was lost, a key is not there, a demo did not hold.
+/// The answer is no: a race was lost, a key is not there, a promise or a demo did not hold.
 pub(crate) const NO: u8 = 1;
 /// The call itself is wrong.
 pub(crate) const USAGE: u8 = 2;
@@ -25,7 +25,8 @@ pub(crate) const NOT_FOUND: u8 = 127;
 pub(crate) const HELP: &str = "\
 Exit codes:
   0        done
-  1        the answer is no: lost race or deadlock, no such key, lock, leader or node, or a demo that did not hold
+  1        the answer is no: lost race or deadlock, no such key, lock, leader or node, a promise or
+           a demo that did not hold
   2        the call is wrong: usage, unsound key, value that cannot be taken
   3        outcome unknown: the write may have been applied; read before deciding again
   4        the store or the machine failed: denied, full, unreachable, corrupt

@@ -1,6 +1,7 @@
 //! The `leasehold` command: a store, and what coordinates on it, from the shell.
 
 mod cluster;
+mod conformance;
 mod data;
 mod demo;
 mod election;
@@ -60,6 +61,8 @@ enum Command {
     Cluster(cluster::Arguments),
     /// Print the store's layers, what is guaranteed at the top, and which layer weakens what
     Stack(stack::Arguments),
+    /// Check the promises of the store, case by case, below _conformance/ in it
+    Conformance(conformance::Arguments),
     /// Serve the store to clients of another protocol
     Serve(serve::Arguments),
     /// Watch processes fail over on a real directory tree, and check every result
@@ -80,9 +83,9 @@ fn main() -> ExitCode {
     }
     // One thread on purpose: children are spawned by the main thread, whose end is the process's end, so that
     // their parent-death signal means what it says.
-    // A server has no children, and many clients.
+    // A server has no children, and many clients; races are real where threads are.
     let mut runtime = match &cli.command {
-        Command::Serve(_) => tokio::runtime::Builder::new_multi_thread(),
+        Command::Serve(_) | Command::Conformance(_) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = match runtime.enable_all().build() {
@@ -119,6 +122,7 @@ async fn run(cli: Cli) -> Result<u8, Failure> {
         Command::IdRange(arguments) => ids::run(arguments, named(url)?).await,
         Command::Cluster(arguments) => cluster::run(arguments, named(url)?).await,
         Command::Stack(arguments) => stack::run(arguments, named(url)?).await.map(|()| 0),
+        Command::Conformance(arguments) => Box::pin(conformance::run(arguments, url)).await,
         Command::Serve(arguments) => serve::run(arguments, named(url)?).await,
         Command::Demo(arguments) => demo::run(arguments, url).await,
         Command::DemoNode(arguments) => demo::run_node(arguments, open(url).await?).await,

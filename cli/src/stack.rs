@@ -30,6 +30,7 @@ struct ShownLevel<'a> {
 #[derive(Serialize)]
 struct ShownLimits {
     value_bytes_max: u64,
+    key_bytes_max: usize,
     batch_operations_max: usize,
     attributes_bytes_max: usize,
 }
@@ -44,6 +45,7 @@ pub(crate) async fn run(arguments: Arguments, url: String) -> Result<(), Failure
             guarantees: capabilities.iter().map(Capability::name).collect(),
             limits: ShownLimits {
                 value_bytes_max: limits.value_bytes_max,
+                key_bytes_max: limits.key_bytes_max,
                 batch_operations_max: limits.batch_operations_max,
                 attributes_bytes_max: limits.attributes_bytes_max,
             },

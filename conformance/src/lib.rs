@@ -2,8 +2,9 @@
 //!
 //! - [`cases`] is the table: each [`Case`] has a name, the [`Promise`] it is about, and what must be claimed for it.
 //! - A [`Subject`] says what to run against: how to make a fresh store, and further handles on it.
-//! - [`run`](run()) runs the table and reports; [`conformance_tests!`] makes one `#[test]` of each case. [`Options`] say
-//!   which cases, with how much [`Effort`], and which are left out, and why.
+//! - [`run`](run()) runs the table and reports, for people or [for build servers](Report::junit); [`conformance_tests!`] makes one
+//!   `#[test]` of each case. [`Options`] say which cases, with how much [`Effort`], and which are left out, and why. From the
+//!   shell it is `leasehold conformance URL`.
 //! - [`broken`] holds adapters that each break one promise, with the case that must notice.
 //! - [`history`] records what concurrent clients saw and decides whether it is linearizable.
 //!
@@ -23,6 +24,7 @@ mod cases;
 mod content_versions;
 mod effort;
 pub mod history;
+mod junit;
 mod macros;
 mod race;
 mod report;
@@ -35,7 +37,7 @@ pub use case::{Case, Promise};
 pub use cases::cases;
 pub use content_versions::ContentVersions;
 pub use effort::Effort;
-pub use report::{CaseReport, Outcome, Report};
-pub use run::{Options, run, run_case, test_case, test_case_with};
+pub use report::{CaseReport, Counts, Outcome, Report};
+pub use run::{Options, run, run_case, run_each, test_case, test_case_with};
 pub use subject::{Fixture, Subject};
 pub use trial::{Check, Stop, Trial};

@@ -57,9 +57,30 @@ impl Report {
         self.cases.iter().filter(|case| matches!(case.outcome, Outcome::Failed(_)))
     }
 
-    fn count(&self, counted: fn(&Outcome) -> bool) -> usize {
-        self.cases.iter().filter(|case| counted(&case.outcome)).count()
+    /// How many cases passed, failed and were skipped.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for case in &self.cases {
+            match case.outcome {
+                Outcome::Passed => counts.passed += 1,
+                Outcome::Failed(_) => counts.failed += 1,
+                Outcome::Skipped(_) => counts.skipped += 1,
+            }
+        }
+        counts
     }
+}
+
+/// How many cases ended in which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// The promise held.
+    pub passed: usize,
+    /// It did not.
+    pub failed: usize,
+    /// It was not tried.
+    pub skipped: usize,
 }
 
 impl fmt::Display for CaseReport {
@@ -80,9 +101,7 @@ impl fmt::Display for Report {
         for case in &self.cases {
             writeln!(f, "{case}")?;
         }
-        let passed = self.count(|outcome| *outcome == Outcome::Passed);
-        let failed = self.count(|outcome| matches!(outcome, Outcome::Failed(_)));
-        let skipped = self.count(|outcome| matches!(outcome, Outcome::Skipped(_)));
+        let Counts { passed, failed, skipped } = self.counts();
         write!(f, "{}: {passed} passed, {failed} failed, {skipped} skipped", self.subject)?;
         if failed > 0 { write!(f, "; replay with seed {}", self.seed) } else { Ok(()) }
     }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use leasehold_core::{Clock, Random, SystemClock, SystemRandom};
 
-use crate::{Case, CaseReport, Check, Effort, Outcome, Report, Stop, Subject, Trial, cases};
+use crate::{
+    Case, CaseReport, Check, Effort, Outcome, Promise, Report, Stop, Subject, Trial, cases, subject::Clean,
+};
 
 /// The variable that holds the seed to replay.
 const SEED_VARIABLE: &str = "LEASEHOLD_SEED";
@@ -80,42 +82,70 @@ impl Options {
         self.exceptions.iter().find(|(name, _)| name == case.name).map(|(_, reason)| reason.as_str())
     }
 
-    fn includes(&self, case: &Case) -> bool {
+    /// Whether `case` is one that is run.
+    pub fn includes(&self, case: &Case) -> bool {
         case.name.contains(&self.filter) || case.promise.to_string() == self.filter
     }
 }
 
 /// Runs the suite, one case after the other, inside a tokio runtime (with several threads, so that races are real).
 pub async fn run(subject: &Subject, options: &Options) -> Report {
+    run_each(subject, options, |_, _| {}, |_| {}).await
+}
+
+/// As [`run()`], for those who want to see it go on: `begun` is called ahead of each case, with how many there are, and `ended`
+/// after it.
+pub async fn run_each(
+    subject: &Subject,
+    options: &Options,
+    mut begun: impl FnMut(&Case, usize),
+    mut ended: impl FnMut(&CaseReport),
+) -> Report {
     let capabilities = match subject.prepare().await {
         Ok(fixture) => fixture.open().await.ok().map(|store| store.capabilities()),
         Err(_) => None,
     };
-    let mut reports = Vec::new();
-    for case in cases().into_iter().filter(|case| options.includes(case)) {
-        reports.push(run_case(subject, &case, options).await);
+    let cases: Vec<Case> = cases().into_iter().filter(|case| options.includes(case)).collect();
+    let (mut reports, mut left) = (Vec::with_capacity(cases.len()), Vec::new());
+    for case in &cases {
+        begun(case, cases.len());
+        let (report, clean) = report(subject, case, options).await;
+        ended(&report);
+        // What was cut off may have gone on, and written after all was cleaned up.
+        let cut_off = case.promise == Promise::C13 || matches!(report.outcome, Outcome::Failed(_));
+        left.extend(clean.filter(|_| cut_off));
+        reports.push(report);
+    }
+    for clean in left {
+        // It has been said already if it cannot be done.
+        let _ = clean().await;
     }
     Report { subject: subject.name().to_owned(), capabilities, seed: options.seed, cases: reports }
 }
 
 /// Runs one case on a fresh store of the subject.
 pub async fn run_case(subject: &Subject, case: &Case, options: &Options) -> CaseReport {
+    report(subject, case, options).await.0
+}
+
+async fn report(subject: &Subject, case: &Case, options: &Options) -> (CaseReport, Option<Clean>) {
     let start = SystemClock.monotonic();
-    let outcome = match attempt(subject, case, options).await {
+    let mut clean = None;
+    let outcome = match attempt(subject, case, options, &mut clean).await {
         Ok(()) => Outcome::Passed,
         Err(Stop::Skipped(why)) => Outcome::Skipped(why),
         Err(Stop::Failed(why)) => Outcome::Failed(why),
     };
     let elapsed = SystemClock.monotonic() - start;
-    CaseReport { name: case.name, promise: case.promise, outcome, elapsed }
+    (CaseReport { name: case.name, promise: case.promise, outcome, elapsed }, clean)
 }
 
-async fn attempt(subject: &Subject, case: &Case, options: &Options) -> Check {
+async fn attempt(subject: &Subject, case: &Case, options: &Options, clean: &mut Option<Clean>) -> Check {
     if let Some(reason) = options.exception(case) {
         return Err(Stop::Skipped(format!("left out: {reason}")));
     }
     let fixture = subject.prepare().await?;
-    let cleaning = fixture.take_cleaning();
+    *clean = fixture.cleaning();
     let trial = Trial::new(fixture, options.seed, options.effort).await?;
     if let Some(missing) = case.requires.iter().find(|capability| !trial.claims(**capability)) {
         return Err(Stop::Skipped(format!("the store does not claim {missing}")));
@@ -130,8 +160,11 @@ async fn attempt(subject: &Subject, case: &Case, options: &Options) -> Check {
         }
     };
     task.abort();
-    if let Some(cleaning) = cleaning {
-        cleaning.await?;
+    if let Some(clean) = clean {
+        let cleaned = clean().await;
+        // What the case saw says more.
+        checked?;
+        return Ok(cleaned?);
     }
     checked
 }

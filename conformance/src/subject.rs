@@ -3,17 +3,18 @@
 use std::{any::Any, fmt, future::Future, sync::Arc};
 
 use leasehold_core::{
-    BatchOptions, BoxFuture, DeleteOptions, Entry, Environment, IntoKey, KEY_BYTES_MAX, Limits, Operation,
-    Result, Store,
+    BatchOptions, BoxFuture, DeleteOptions, Entry, Environment, IntoKey, Limits, Operation, Result, Store,
 };
 use leasehold_memory::Memory;
-use parking_lot::Mutex;
 
 type Open = Arc<dyn Fn() -> BoxFuture<'static, Result<Store>> + Send + Sync>;
 type OpenLimited = Arc<dyn Fn(u64) -> BoxFuture<'static, Result<Store>> + Send + Sync>;
 type Prepare = Arc<dyn Fn() -> BoxFuture<'static, Result<Fixture>> + Send + Sync>;
+pub(crate) type Clean = Arc<dyn Fn() -> BoxFuture<'static, Result<()>> + Send + Sync>;
 type Wrap = Arc<dyn Fn(Store) -> Result<Store> + Send + Sync>;
 
+/// Where cases put their values in a store that exists already.
+const SHARED: &str = "_conformance";
 /// How many values of a case are deleted in one call when it is over.
 const DELETED_AT_ONCE: usize = 500;
 
@@ -38,8 +39,8 @@ pub struct Subject {
 pub struct Fixture {
     open: Open,
     open_limited: Option<OpenLimited>,
-    key_bytes_max: usize,
-    cleaned: Mutex<Option<BoxFuture<'static, Result<()>>>>,
+    key_bytes_taken: usize,
+    cleaned: Option<Clean>,
     guard: Option<Box<dyn Any + Send + Sync>>,
 }
 
@@ -65,29 +66,28 @@ impl Subject {
         })
     }
 
-    /// A store that exists already: each case gets a namespace of its own in it, emptied afterwards.
+    /// A store that exists already: each case gets a namespace of its own in it, emptied afterwards. Everybody has the same
+    /// handle.
     pub fn shared(store: Store) -> Self {
-        Self::new(store.to_string(), move || {
-            let store = store.clone();
+        Self::shared_by(store.to_string(), move || std::future::ready(Ok(store.clone())))
+    }
+
+    /// The same with handles that `open` opens, each anew.
+    pub fn shared_by<F>(name: impl Into<String>, open: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Store>> + Send + 'static,
+    {
+        let open = Arc::new(open);
+        Self::new(name, move || {
+            let open = open.clone();
             async move {
-                let name = format!("_conformance/{}", Environment::default().identifier());
-                let inside = store.namespace(name.as_str())?;
-                let emptied = inside.clone();
-                Ok(Fixture::new(move || std::future::ready(Ok(inside.clone())))
-                    .key_bytes_max(KEY_BYTES_MAX - name.len() - 1)
-                    .cleaned_by(async move {
-                        let entries = emptied.list("").await?;
-                        for entries in entries.chunks(DELETED_AT_ONCE) {
-                            let delete = |entry: &Entry| {
-                                Operation::Delete(entry.key.clone(), DeleteOptions::default())
-                            };
-                            let deletes = entries.iter().map(delete).collect();
-                            for result in emptied.batch(deletes, BatchOptions::default()).await {
-                                result?;
-                            }
-                        }
-                        Ok(())
-                    }))
+                let name = format!("{SHARED}/{}", Environment::default().identifier());
+                let emptied = open().await?.namespace(name.as_str())?;
+                let fixture = Fixture::new(move || {
+                    let (opened, name) = (open(), name.clone());
+                    async move { opened.await?.namespace(name) }
+                });
+                Ok(fixture.cleaned_by(move || empty(emptied.clone())))
             }
         })
     }
@@ -127,17 +127,7 @@ impl Subject {
     /// [`Invalid`](leasehold_core::ErrorKind::Invalid) when `name` is not a sound key.
     pub fn namespaced(self, name: &str) -> Result<Self> {
         let name = name.into_key()?;
-        let taken = name.len() + 1;
-        let Self { name: below, prepare } =
-            self.layered("namespace", move |store| store.namespace(name.clone()));
-        Ok(Self::new(below, move || {
-            let prepared = prepare();
-            async move {
-                let fixture = prepared.await?;
-                let left = fixture.key_bytes_max - taken;
-                Ok(fixture.key_bytes_max(left))
-            }
-        }))
+        Ok(self.layered("namespace", move |store| store.namespace(name.clone())))
     }
 
     /// What it is called in reports.
@@ -152,6 +142,19 @@ impl Subject {
     pub async fn prepare(&self) -> Result<Fixture> {
         (self.prepare)().await
     }
+}
+
+/// Deletes all that there is.
+async fn empty(store: Store) -> Result<()> {
+    let entries = store.list("").await?;
+    for entries in entries.chunks(DELETED_AT_ONCE) {
+        let delete = |entry: &Entry| Operation::Delete(entry.key.clone(), DeleteOptions::default());
+        let deletes = entries.iter().map(delete).collect();
+        for result in store.batch(deletes, BatchOptions::default()).await {
+            result?;
+        }
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Subject {
@@ -169,8 +172,8 @@ impl Fixture {
         Self {
             open: Arc::new(move || Box::pin(open())),
             open_limited: None,
-            key_bytes_max: KEY_BYTES_MAX,
-            cleaned: Mutex::default(),
+            key_bytes_taken: 0,
+            cleaned: None,
             guard: None,
         }
     }
@@ -185,10 +188,10 @@ impl Fixture {
         self
     }
 
-    /// The same with a shorter longest key, because a layer takes part of it.
+    /// The same where what is behind the adapter takes so many bytes of each key for itself, and the adapter cannot know.
     #[must_use]
-    pub fn key_bytes_max(mut self, bytes: usize) -> Self {
-        self.key_bytes_max = bytes;
+    pub fn key_bytes_taken(mut self, bytes: usize) -> Self {
+        self.key_bytes_taken = bytes;
         self
     }
 
@@ -199,10 +202,14 @@ impl Fixture {
         self
     }
 
-    /// The same with something to do when its case is over.
+    /// The same with something to do when its case is over; again at the end of the run, where calls of the case may have gone on
+    /// that nobody waited for.
     #[must_use]
-    pub fn cleaned_by(mut self, cleaned: impl Future<Output = Result<()>> + Send + 'static) -> Self {
-        self.cleaned = Mutex::new(Some(Box::pin(cleaned)));
+    pub fn cleaned_by<F>(mut self, clean: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.cleaned = Some(Arc::new(move || Box::pin(clean())));
         self
     }
 
@@ -232,12 +239,12 @@ impl Fixture {
         }
     }
 
-    pub(crate) fn longest_key(&self) -> usize {
-        self.key_bytes_max
+    pub(crate) fn taken(&self) -> usize {
+        self.key_bytes_taken
     }
 
-    pub(crate) fn take_cleaning(&self) -> Option<BoxFuture<'static, Result<()>>> {
-        self.cleaned.lock().take()
+    pub(crate) fn cleaning(&self) -> Option<Clean> {
+        self.cleaned.clone()
     }
 }
 

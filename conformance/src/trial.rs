@@ -88,7 +88,7 @@ impl Trial {
 
     /// The longest key that fits.
     pub fn key_bytes_max(&self) -> usize {
-        self.0.fixture.longest_key()
+        self.store().capabilities().limits().key_bytes_max - self.0.fixture.taken()
     }
 
     /// Whether the store claims `capability`.

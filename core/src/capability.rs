@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Attributes;
+use crate::{Attributes, KEY_BYTES_MAX};
 
 /// One thing that a store may offer or promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,6 +74,8 @@ impl fmt::Display for Capability {
 pub struct Limits {
     /// The largest value, in bytes.
     pub value_bytes_max: u64,
+    /// The longest key, in bytes: [`KEY_BYTES_MAX`], less what namespaces take.
+    pub key_bytes_max: usize,
     /// The most operations in one batch.
     pub batch_operations_max: usize,
     /// The most bytes that the names and values of a value's attributes take together.
@@ -84,6 +86,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             value_bytes_max: u64::MAX,
+            key_bytes_max: KEY_BYTES_MAX,
             batch_operations_max: 100_000,
             attributes_bytes_max: Attributes::BYTES_MAX,
         }

@@ -7,14 +7,14 @@ use futures_util::stream::{BoxStream, StreamExt};
 
 use crate::{
     BatchOptions, Body, Capabilities, Changes, DeleteOptions, Entry, Error, GetOptions, IntoKey, Key, Layer,
-    ListOptions, Lookup, Metadata, Operation, Outcome, Prefix, PutOptions, Result, Scope, StorageAdapter,
-    Version,
+    Limits, ListOptions, Lookup, Metadata, Operation, Outcome, Prefix, PutOptions, Result, Scope,
+    StorageAdapter, Version,
 };
 
 /// Puts every key under a name of its own: `k` is stored as `name/k`.
 ///
 /// Promises what is below, key for key. Costs one allocation a call, for the longer key. A key that no longer
-/// fits into 1,024 bytes with its namespace is [`Invalid`](crate::ErrorKind::Invalid).
+/// fits into 1,024 bytes with its namespace is [`Invalid`](crate::ErrorKind::Invalid): the limits tell how long one may be.
 #[derive(Clone, Debug)]
 pub struct Namespace(Key);
 
@@ -73,7 +73,9 @@ fn strip(name: &Key, error: Error) -> Error {
 #[async_trait]
 impl StorageAdapter for Namespaced {
     fn capabilities(&self) -> Capabilities {
-        self.inner.capabilities()
+        let below = self.inner.capabilities();
+        let key_bytes_max = below.limits().key_bytes_max.saturating_sub(self.name.len() + 1);
+        below.limited(Limits { key_bytes_max, ..below.limits() })
     }
 
     async fn head(&self, key: &Key) -> Result<Option<Metadata>> {

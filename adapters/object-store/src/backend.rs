@@ -1,6 +1,6 @@
 //! What the object store underneath does: stated by whoever knows it, because `object_store` cannot be asked.
 
-use leasehold_core::{Attributes, Capabilities, Capability, Limits};
+use leasehold_core::{Attributes, Capabilities, Capability, KEY_BYTES_MAX, Limits};
 
 /// What an [`ObjectStore`](object_store::ObjectStore) offers and how it behaves.
 ///
@@ -63,6 +63,7 @@ impl Backend {
         Self {
             capabilities: Capabilities::none(Limits {
                 value_bytes_max: u64::MAX,
+                key_bytes_max: KEY_BYTES_MAX,
                 batch_operations_max: 100_000,
                 attributes_bytes_max: Attributes::BYTES_MAX,
             })

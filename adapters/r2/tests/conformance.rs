@@ -17,7 +17,7 @@ fn bucket() -> Subject {
             async move { open.await.map(leasehold_core::Store::new) }
         };
         // The bucket's name is part of the key below.
-        Ok(Fixture::new(another).key_bytes_max(1_024 - "photos/".len()).guarded_by(place))
+        Ok(Fixture::new(another).key_bytes_taken("photos/".len()).guarded_by(place))
     })
 }
 

@@ -30,7 +30,7 @@ async fn served(store: Store, guard: impl Send + Sync + 'static) -> Result<Fixtu
         async move { opened.await.map(Store::new) }
     })
     // The bucket's name is part of the key below.
-    .key_bytes_max(1_024 - "bucket/".len())
+    .key_bytes_taken("bucket/".len())
     .guarded_by(guard))
 }
 
