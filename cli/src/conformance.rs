@@ -1,6 +1,11 @@
 //! `leasehold conformance`: whether a store keeps the promises, case by case.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    fs::File,
+    io::Write,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 use leasehold::{Capability, Stack};
@@ -124,6 +129,11 @@ pub(crate) async fn run(arguments: Arguments, store: Option<String>) -> Result<u
         (Some(url), _) => url.clone(),
         (None, store) => crate::named(store)?,
     };
+    // What cannot be written should be known before much is done.
+    let junit = match arguments.junit.as_deref() {
+        Some(path) => Some((path, File::create(path).map_err(unwritten(path))?)),
+        None => None,
+    };
     let mut signals = Signals::receive()?;
     let subject = subject(&url).await?;
     let running = async {
@@ -154,23 +164,33 @@ pub(crate) async fn run(arguments: Arguments, store: Option<String>) -> Result<u
         }
         false => failure,
     })?;
-    if let Some(file) = &arguments.junit {
-        let written = std::fs::write(file, report.junit());
-        written.map_err(|error| Failure::machine(format!("{} cannot be written", file.display()), error))?;
-    }
     if arguments.json {
         output::json(&shown(&report))?;
     } else {
         output::line(&format!("\n{}", summary(&report)))?;
     }
+    if let Some((path, mut file)) = junit {
+        file.write_all(report.junit().as_bytes()).map_err(unwritten(path))?;
+    }
+    if let Some(why) = &report.left {
+        output::complain(&format!(
+            "something may be left below _conformance/ in the store: {}",
+            visible(why)
+        ));
+    }
     Ok(if report.passed() { 0 } else { NO })
 }
 
-/// Handles are opened anew for everybody, where that makes handles on the same store.
+fn unwritten(path: &Path) -> impl Fn(std::io::Error) -> Failure {
+    move |error| Failure::machine(format!("{} cannot be written", path.display()), error)
+}
+
+/// Handles are opened anew for everybody, unless they would be stores of their own, or promise something only to those who share
+/// them.
 async fn subject(url: &str) -> Result<Subject, Failure> {
     let stack = Stack::of(url)?;
     let store = stack.open().await?.store;
-    if stack.store().starts_with("mem:") {
+    if stack.store().starts_with("mem:") || !store.capabilities().supports(Capability::Linearizable) {
         return Ok(Subject::shared(store));
     }
     let url = url.to_owned();
@@ -193,8 +213,9 @@ fn line(case: &CaseReport, colours: bool) -> String {
 fn summary(report: &Report) -> String {
     let Counts { passed, failed, skipped, .. } = report.counts();
     let all = format!("{passed} passed, {failed} failed, {skipped} skipped: {}", visible(&report.subject));
-    match failed {
-        0 => all,
+    match (passed, failed) {
+        (0, 0) => format!("{all}; nothing was tried, so nothing is known"),
+        (_, 0) => all,
         _ => format!("{all}; play it again with --seed {}", report.seed),
     }
 }

@@ -99,6 +99,7 @@ mod tests {
             subject: "a \"store\" & more".to_owned(),
             capabilities: None,
             seed: 7,
+            left: None,
             cases: vec![
                 case("holds", Outcome::Passed),
                 case("breaks", Outcome::Failed("got <1>\nnot \u{1b}[2J2".to_owned())),

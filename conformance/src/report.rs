@@ -44,6 +44,8 @@ pub struct Report {
     pub seed: u64,
     /// The cases, in the order of the table.
     pub cases: Vec<CaseReport>,
+    /// Why something of them may be left in the store.
+    pub left: Option<String>,
 }
 
 impl Report {

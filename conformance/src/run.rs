@@ -1,9 +1,9 @@
 //! Runs the table, case by case.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use futures_util::future::{Either, select};
-use leasehold_core::{Clock, Random, SystemClock, SystemRandom};
+use leasehold_core::{Clock, Error, Random, SystemClock, SystemRandom};
 
 use crate::{
     Case, CaseReport, Check, Effort, Outcome, Promise, Report, Stop, Subject, Trial, cases, subject::Clean,
@@ -11,6 +11,9 @@ use crate::{
 
 /// The variable that holds the seed to replay.
 const SEED_VARIABLE: &str = "LEASEHOLD_SEED";
+
+/// How long a key must be possible for the cases to have room.
+const KEY_BYTES_MIN: usize = 100;
 
 /// How to run the suite.
 #[derive(Clone, Debug)]
@@ -26,7 +29,7 @@ impl Default for Options {
     /// All cases with full effort, a seed from `LEASEHOLD_SEED` or else a fresh one, one minute for a case.
     fn default() -> Self {
         let given = std::env::var(SEED_VARIABLE).ok().and_then(|text| text.parse().ok());
-        let seed = given.unwrap_or_else(|| SystemRandom.bits());
+        let seed = given.unwrap_or_else(|| SystemRandom.bits() >> 11);
         Self {
             filter: String::new(),
             seed,
@@ -101,26 +104,27 @@ pub async fn run_each(
     mut begun: impl FnMut(&Case, usize),
     mut ended: impl FnMut(&CaseReport),
 ) -> Report {
-    let capabilities = match subject.prepare().await {
-        Ok(fixture) => fixture.open().await.ok().map(|store| store.capabilities()),
-        Err(_) => None,
-    };
+    let opened = async { Ok::<_, Error>(subject.prepare().await?.open().await?.capabilities()) };
+    let capabilities = within(options, opened).await.ok();
     let cases: Vec<Case> = cases().into_iter().filter(|case| options.includes(case)).collect();
-    let (mut reports, mut left) = (Vec::with_capacity(cases.len()), Vec::new());
+    let (mut reports, mut cleanings) = (Vec::with_capacity(cases.len()), Vec::new());
     for case in &cases {
         begun(case, cases.len());
         let (report, clean) = report(subject, case, options).await;
         ended(&report);
         // What was cut off may have gone on, and written after all was cleaned up.
         let cut_off = case.promise == Promise::C13 || matches!(report.outcome, Outcome::Failed(_));
-        left.extend(clean.filter(|_| cut_off));
+        cleanings.extend(clean.filter(|_| cut_off));
         reports.push(report);
     }
-    for clean in left {
-        // It has been said already if it cannot be done.
-        let _ = clean().await;
+    let mut left = None;
+    for clean in cleanings {
+        if let Err(stop) = within(options, clean()).await {
+            left = Some(stop.why().to_owned());
+            break;
+        }
     }
-    Report { subject: subject.name().to_owned(), capabilities, seed: options.seed, cases: reports }
+    Report { subject: subject.name().to_owned(), capabilities, seed: options.seed, cases: reports, left }
 }
 
 /// Runs one case on a fresh store of the subject.
@@ -144,29 +148,46 @@ async fn attempt(subject: &Subject, case: &Case, options: &Options, clean: &mut 
     if let Some(reason) = options.exception(case) {
         return Err(Stop::Skipped(format!("left out: {reason}")));
     }
-    let fixture = subject.prepare().await?;
+    let fixture = within(options, subject.prepare()).await?;
     *clean = fixture.cleaning();
-    let trial = Trial::new(fixture, options.seed, options.effort).await?;
+    let trial = within(options, Trial::new(fixture, options.seed, options.effort)).await?;
     if let Some(missing) = case.requires.iter().find(|capability| !trial.claims(**capability)) {
         return Err(Stop::Skipped(format!("the store does not claim {missing}")));
     }
+    let longest = trial.key_bytes_max();
+    if longest < KEY_BYTES_MIN {
+        return Err(Stop::Skipped(format!(
+            "prefixes leave {longest} bytes to a key; the cases need {KEY_BYTES_MIN}"
+        )));
+    }
     // A task of its own, so that a panic in the adapter is a failure like any other.
     let mut task = tokio::spawn((case.run)(trial));
-    let checked = match select(&mut task, SystemClock.sleep(options.longest)).await {
-        Either::Left((Ok(checked), _)) => checked,
-        Either::Left((Err(error), _)) => Err(Stop::failed(format!("the case did not end: {error}"))),
+    let ended = within(options, async {
+        (&mut task).await.map_err(|error| Stop::failed(format!("the case did not end: {error}")))
+    });
+    let checked = ended.await.and_then(|checked| checked);
+    task.abort();
+    let Some(clean) = clean else { return checked };
+    match (checked, within(options, clean()).await) {
+        (checked, Ok(())) => checked,
+        (Ok(()), Err(left)) => Err(left),
+        (Err(stop), Err(left)) => {
+            Err(Stop::failed(format!("{}; and when it was cleaned up, {}", stop.why(), left.why())))
+        }
+    }
+}
+
+/// What `work` comes to, unless it takes longer than a case may.
+async fn within<T, E: Into<Stop>>(
+    options: &Options,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, Stop> {
+    match select(pin!(work), SystemClock.sleep(options.longest)).await {
+        Either::Left((done, _)) => done.map_err(Into::into),
         Either::Right(_) => {
             Err(Stop::failed(format!("wedged: not done after {} s", options.longest.as_secs())))
         }
-    };
-    task.abort();
-    if let Some(clean) = clean {
-        let cleaned = clean().await;
-        // What the case saw says more.
-        checked?;
-        return Ok(cleaned?);
     }
-    checked
 }
 
 /// Runs the case of this name and panics when it fails: what `conformance_tests!` makes a `#[test]` of.

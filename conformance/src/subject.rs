@@ -146,15 +146,18 @@ impl Subject {
 
 /// Deletes all that there is.
 async fn empty(store: Store) -> Result<()> {
+    // A layer may have put a write off.
+    store.flush().await?;
     let entries = store.list("").await?;
+    let mut all = Ok(());
     for entries in entries.chunks(DELETED_AT_ONCE) {
         let delete = |entry: &Entry| Operation::Delete(entry.key.clone(), DeleteOptions::default());
         let deletes = entries.iter().map(delete).collect();
         for result in store.batch(deletes, BatchOptions::default()).await {
-            result?;
+            all = all.and(result.map(drop));
         }
     }
-    Ok(())
+    all.and(store.flush().await)
 }
 
 impl fmt::Debug for Subject {

@@ -37,6 +37,13 @@ impl Stop {
     pub fn failed(message: impl fmt::Display) -> Self {
         Self::Failed(message.to_string())
     }
+
+    /// What was seen, or why nothing was tried.
+    pub fn why(&self) -> &str {
+        match self {
+            Self::Failed(why) | Self::Skipped(why) => why,
+        }
+    }
 }
 
 impl From<Error> for Stop {
@@ -88,7 +95,7 @@ impl Trial {
 
     /// The longest key that fits.
     pub fn key_bytes_max(&self) -> usize {
-        self.store().capabilities().limits().key_bytes_max - self.0.fixture.taken()
+        self.store().capabilities().limits().key_bytes_max.saturating_sub(self.0.fixture.taken())
     }
 
     /// Whether the store claims `capability`.

@@ -34,6 +34,7 @@ use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
 use tokio::{
     net::TcpStream,
     runtime::{Handle, Id},
+    task::unconstrained,
     time::{self, Instant},
 };
 use tower_service::Service;
@@ -166,7 +167,8 @@ impl Http {
     }
 
     fn pool(&self) -> Arc<Pool> {
-        let runtime = Handle::current().id();
+        let handle = Handle::current();
+        let runtime = handle.id();
         if let Some((_, pool)) = self.pools.read().iter().find(|(of, _)| *of == runtime) {
             return pool.clone();
         }
@@ -177,7 +179,7 @@ impl Http {
         if pools.len() == POOLS_MAX {
             pools.remove(0);
         }
-        let pool = Arc::new(Pool::default());
+        let pool = Arc::new(Pool { handle, idle: Mutex::default() });
         pools.push((runtime, pool.clone()));
         pool
     }
@@ -294,7 +296,9 @@ impl Connection {
         request: Request<Full<Bytes>>,
         pool: &Arc<Pool>,
     ) -> Result<Response<Payload>, Unanswered> {
-        let mut answer = std::pin::pin!(self.sender.try_send_request(request));
+        // A task that has used up its share of a turn is told to wait by waking what asks, and nobody hears that here: what is
+        // there must be seen.
+        let mut answer = std::pin::pin!(unconstrained(self.sender.try_send_request(request)));
         let answered = poll_fn(|cx| self.poll_outcome(cx, |cx| answer.as_mut().poll(cx)));
         let (head, body) = match answered.await {
             Ok(response) => response.into_parts(),
@@ -369,8 +373,11 @@ impl fmt::Debug for Payload {
 }
 
 /// Connections that wait for a request, the one that has waited the least last.
-#[derive(Default)]
-struct Pool(Mutex<Idle>);
+struct Pool {
+    /// Of the runtime that the sockets belong to.
+    handle: Handle,
+    idle: Mutex<Idle>,
+}
 
 #[derive(Default)]
 struct Idle {
@@ -382,7 +389,7 @@ struct Idle {
 impl Pool {
     fn take(&self, roomy: bool) -> Option<Connection> {
         loop {
-            let (mut connection, since) = self.0.lock().connections.pop()?;
+            let (mut connection, since) = self.idle.lock().connections.pop()?;
             // What happened to it meanwhile is learned here: nobody has listened.
             connection.drive();
             if since.elapsed() < IDLE_MAX && connection.is_idle() && connection.is_roomy >= roomy {
@@ -392,11 +399,11 @@ impl Pool {
     }
 
     fn put(self: Arc<Self>, connection: Connection) {
-        let mut idle = self.0.lock();
+        let mut idle = self.idle.lock();
         idle.connections.push((connection, Instant::now()));
         if !idle.is_watched {
             idle.is_watched = true;
-            tokio::spawn(watch(Arc::downgrade(&self)));
+            self.handle.spawn(watch(Arc::downgrade(&self)));
         }
     }
 }
@@ -406,7 +413,7 @@ async fn watch(pool: Weak<Pool>) {
     loop {
         time::sleep(IDLE_MAX).await;
         let Some(pool) = pool.upgrade() else { return };
-        let mut idle = pool.0.lock();
+        let mut idle = pool.idle.lock();
         idle.connections.retain(|(_, since)| since.elapsed() < IDLE_MAX);
         if idle.connections.is_empty() {
             idle.is_watched = false;

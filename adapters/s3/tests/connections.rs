@@ -10,6 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -167,6 +168,37 @@ async fn a_task_that_waits_for_an_answer_is_woken_once() {
     .await;
     // One for each request, one to begin with, and a few for answers that came in two pieces.
     assert!(wakes <= 50, "woken {wakes} times for 40 requests");
+}
+
+/// Polls `work`, and before every second poll uses up `used` of what a task may do in one turn.
+async fn hurried<T>(used: u32, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    let mut polls = 0;
+    std::future::poll_fn(|cx| {
+        polls += 1;
+        for _ in 0..if polls % 2 == 0 { used } else { 0 } {
+            let _ = std::pin::pin!(tokio::task::coop::consume_budget()).poll(cx);
+        }
+        work.as_mut().poll(cx)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_answer_is_seen_by_a_task_that_has_used_up_its_turn() {
+    let server = serve(usize::MAX).await;
+    let store = Store::new(bucket(server.url.clone()).await.unwrap());
+    // A turn is 128 steps.
+    for used in 110..130 {
+        let get = async { store.get("k").await.unwrap().unwrap().bytes().await.unwrap() };
+        let read = tokio::select! {
+            // First: a late wake would find the answer as well.
+            biased;
+            () = tokio::time::sleep(Duration::from_secs(5)) => panic!("nobody was woken for the answer: {used} steps"),
+            read = hurried(used, get) => read,
+        };
+        assert_eq!(read.len(), BYTES);
+    }
 }
 
 #[tokio::test]
