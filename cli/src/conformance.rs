@@ -70,6 +70,9 @@ struct Shown<'a> {
     skipped: usize,
     claims: Vec<&'static str>,
     cases: Vec<ShownCase<'a>>,
+    /// Why something may be left in the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -92,7 +95,7 @@ struct Listed {
 
 fn exception(text: &str) -> Result<(String, String), String> {
     let (name, reason) = text.split_once('=').filter(|(_, reason)| !reason.trim().is_empty()).ok_or(
-        "a case that is left out needs a reason, as in --except lists_are_in_order='the server sorts otherwise'",
+        "a case that is left out needs a reason, as in --except a_list_ascends_in_byte_order='the server sorts otherwise'",
     )?;
     match cases().iter().any(|case| case.name == name) {
         true => Ok((name.to_owned(), reason.trim().to_owned())),
@@ -129,13 +132,13 @@ pub(crate) async fn run(arguments: Arguments, store: Option<String>) -> Result<u
         (Some(url), _) => url.clone(),
         (None, store) => crate::named(store)?,
     };
+    let mut signals = Signals::receive()?;
+    let subject = subject(&url).await?;
     // What cannot be written should be known before much is done.
     let junit = match arguments.junit.as_deref() {
         Some(path) => Some((path, File::create(path).map_err(unwritten(path))?)),
         None => None,
     };
-    let mut signals = Signals::receive()?;
-    let subject = subject(&url).await?;
     let running = async {
         let (mut number, colours) = (0, output::stdout_colours());
         // Without JSON the lines of the cases tell how far it is.
@@ -167,7 +170,7 @@ pub(crate) async fn run(arguments: Arguments, store: Option<String>) -> Result<u
     if arguments.json {
         output::json(&shown(&report))?;
     } else {
-        output::line(&format!("\n{}", summary(&report)))?;
+        output::line(&format!("\n{}", visible(&report.summary())))?;
     }
     if let Some((path, mut file)) = junit {
         file.write_all(report.junit().as_bytes()).map_err(unwritten(path))?;
@@ -182,7 +185,7 @@ pub(crate) async fn run(arguments: Arguments, store: Option<String>) -> Result<u
 }
 
 fn unwritten(path: &Path) -> impl Fn(std::io::Error) -> Failure {
-    move |error| Failure::machine(format!("{} cannot be written", path.display()), error)
+    move |error| Failure::machine(format!("{} cannot be written; name another file", path.display()), error)
 }
 
 /// Handles are opened anew for everybody, unless they would be stores of their own, or promise something only to those who share
@@ -210,26 +213,14 @@ fn line(case: &CaseReport, colours: bool) -> String {
     if colours { format!("\x1b[{colour}m{text}\x1b[0m") } else { text }
 }
 
-fn summary(report: &Report) -> String {
-    let Counts { passed, failed, skipped, .. } = report.counts();
-    let all = format!("{passed} passed, {failed} failed, {skipped} skipped: {}", visible(&report.subject));
-    match (passed, failed) {
-        (0, 0) => format!("{all}; nothing was tried, so nothing is known"),
-        (_, 0) => all,
-        _ => format!("{all}; play it again with --seed {}", report.seed),
-    }
-}
-
 fn shown(report: &Report) -> Shown<'_> {
     let Counts { passed, failed, skipped, .. } = report.counts();
-    let cases = report.cases.iter().map(|case| {
-        let (outcome, why) = match &case.outcome {
-            Outcome::Failed(why) => ("failed", Some(why.as_str())),
-            Outcome::Skipped(why) => ("skipped", Some(why.as_str())),
-            _ => ("passed", None),
-        };
-        let milliseconds = case.elapsed.as_millis() as u64;
-        ShownCase { promise: case.promise.to_string(), name: case.name, outcome, why, milliseconds }
+    let cases = report.cases.iter().map(|case| ShownCase {
+        promise: case.promise.to_string(),
+        name: case.name,
+        outcome: case.outcome.name(),
+        why: case.outcome.why(),
+        milliseconds: case.elapsed.as_millis() as u64,
     });
     Shown {
         subject: &report.subject,
@@ -240,6 +231,7 @@ fn shown(report: &Report) -> Shown<'_> {
         skipped,
         claims: report.capabilities.iter().flat_map(|claimed| claimed.iter().map(Capability::name)).collect(),
         cases: cases.collect(),
+        left: report.left.as_deref(),
     }
 }
 

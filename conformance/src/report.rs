@@ -18,6 +18,25 @@ pub enum Outcome {
     Skipped(String),
 }
 
+impl Outcome {
+    /// In a word: `passed`, `failed` or `skipped`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed(_) => "failed",
+            Self::Skipped(_) => "skipped",
+        }
+    }
+
+    /// What was seen, or why it was not tried.
+    pub fn why(&self) -> Option<&str> {
+        match self {
+            Self::Passed => None,
+            Self::Failed(why) | Self::Skipped(why) => Some(why),
+        }
+    }
+}
+
 /// One case of a run.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -59,6 +78,17 @@ impl Report {
         self.cases.iter().filter(|case| matches!(case.outcome, Outcome::Failed(_)))
     }
 
+    /// The last line: how many cases ended in which way, and the seed that replays a failure.
+    pub fn summary(&self) -> String {
+        let Counts { passed, failed, skipped } = self.counts();
+        let all = format!("{passed} passed, {failed} failed, {skipped} skipped: {}", self.subject);
+        match (passed, failed) {
+            (0, 0) => format!("{all}; nothing was tried, so nothing is known"),
+            (_, 0) => all,
+            _ => format!("{all}; replay with seed {}", self.seed),
+        }
+    }
+
     /// How many cases passed, failed and were skipped.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
@@ -87,14 +117,14 @@ pub struct Counts {
 
 impl fmt::Display for CaseReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (word, why) = match &self.outcome {
-            Outcome::Passed => ("ok", ""),
-            Outcome::Failed(why) => ("FAILED", why.as_str()),
-            Outcome::Skipped(why) => ("skipped", why.as_str()),
+        let word = match &self.outcome {
+            Outcome::Passed => "ok",
+            Outcome::Failed(_) => "FAILED",
+            Outcome::Skipped(_) => "skipped",
         };
         let promise = self.promise.to_string();
         write!(f, "{word:7} {promise:3} {:5} ms  {}", self.elapsed.as_millis(), self.name)?;
-        if why.is_empty() { Ok(()) } else { write!(f, ": {why}") }
+        self.outcome.why().map_or(Ok(()), |why| write!(f, ": {why}"))
     }
 }
 
@@ -103,8 +133,6 @@ impl fmt::Display for Report {
         for case in &self.cases {
             writeln!(f, "{case}")?;
         }
-        let Counts { passed, failed, skipped } = self.counts();
-        write!(f, "{}: {passed} passed, {failed} failed, {skipped} skipped", self.subject)?;
-        if failed > 0 { write!(f, "; replay with seed {}", self.seed) } else { Ok(()) }
+        f.write_str(&self.summary())
     }
 }

@@ -146,8 +146,6 @@ impl Subject {
 
 /// Deletes all that there is.
 async fn empty(store: Store) -> Result<()> {
-    // A layer may have put a write off.
-    store.flush().await?;
     let entries = store.list("").await?;
     let mut all = Ok(());
     for entries in entries.chunks(DELETED_AT_ONCE) {
@@ -157,6 +155,7 @@ async fn empty(store: Store) -> Result<()> {
             all = all.and(result.map(drop));
         }
     }
+    // A layer may put deletes off, and the process may end now.
     all.and(store.flush().await)
 }
 
