@@ -1,22 +1,14 @@
 //! Requests and answers over connections that are kept, and a failure that says whether anything was sent.
 
 mod connection;
+mod framing;
+mod head;
 mod pool;
 
-use std::{
-    error::Error as StdError,
-    fmt,
-    future::poll_fn,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{error::Error as StdError, fmt, future::poll_fn, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response, Uri, uri::PathAndQuery};
-use http_body_util::Full;
+use http::{Request, Response, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use leasehold_core::{Error, ErrorKind, Result};
@@ -44,8 +36,6 @@ pub(crate) struct Http {
     connector: Connector,
     connect_timeout: Duration,
     pools: RwLock<Vec<(Id, Arc<Pool>)>>,
-    /// Whether connections have room for many headers.
-    roomy: AtomicBool,
 }
 
 /// Why there is no answer.
@@ -55,8 +45,6 @@ pub(crate) enum NoAnswer {
     NotSent(BoxedError),
     /// The request may have arrived, and may still be acted on.
     Lost(BoxedError),
-    /// The same, because the answer has many headers; from now on there is room for them.
-    Crowded(BoxedError),
     /// The same, because the time was up.
     TimedOut(Duration),
 }
@@ -86,7 +74,7 @@ impl Http {
                 .with_tls_config(config.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
         };
         let connector = builder.https_or_http().enable_http1().wrap_connector(tcp);
-        Ok(Self { connector, connect_timeout, pools: RwLock::default(), roomy: AtomicBool::new(false) })
+        Ok(Self { connector, connect_timeout, pools: RwLock::default() })
     }
 
     /// Sends a request once and waits for the head of its answer. A request that met a connection which was closed
@@ -95,42 +83,22 @@ impl Http {
     /// The URI is absolute: it says where to connect, and its path and query are what is asked for.
     pub(crate) async fn send(
         &self,
-        request: Request<Full<Bytes>>,
+        request: &Request<Bytes>,
         timeout: Duration,
     ) -> Result<Response<Payload>, NoAnswer> {
         time::timeout(timeout, self.exchange(request)).await.unwrap_or(Err(NoAnswer::TimedOut(timeout)))
     }
 
-    async fn exchange(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Payload>, NoAnswer> {
-        let place = request.uri().clone();
-        let asked = place.path_and_query().cloned();
-        *request.uri_mut() = asked.unwrap_or_else(|| PathAndQuery::from_static("/")).into();
+    async fn exchange(&self, request: &Request<Bytes>) -> Result<Response<Payload>, NoAnswer> {
         let pool = self.pool();
-        while let Some(connection) = pool.take(self.is_roomy()) {
+        while let Some(connection) = pool.take() {
             match connection.exchange(request, &pool).await {
-                Err(Unanswered { unsent: Some(unsent), .. }) => request = unsent,
-                Err(unanswered) => return Err(self.no_answer(unanswered)),
-                Ok(response) => return Ok(response),
+                Err(Unanswered { sent: false, .. }) => {}
+                answered => return answered.map_err(NoAnswer::from),
             }
         }
-        let connection = self.connect(place).await.map_err(NoAnswer::NotSent)?;
-        connection.exchange(request, &pool).await.map_err(|unanswered| self.no_answer(unanswered))
-    }
-
-    fn no_answer(&self, unanswered: Unanswered) -> NoAnswer {
-        let Unanswered { source, unsent, was_roomy } = unanswered;
-        if unsent.is_some() {
-            return NoAnswer::NotSent(source.into());
-        }
-        if source.is_parse_too_large() && !was_roomy {
-            self.roomy.store(true, Ordering::Relaxed);
-            return NoAnswer::Crowded(source.into());
-        }
-        NoAnswer::Lost(source.into())
-    }
-
-    fn is_roomy(&self) -> bool {
-        self.roomy.load(Ordering::Relaxed)
+        let connection = self.connect(request.uri().clone()).await.map_err(NoAnswer::NotSent)?;
+        Ok(connection.exchange(request, &pool).await?)
     }
 
     async fn connect(&self, place: Uri) -> Result<Connection, BoxedError> {
@@ -139,8 +107,7 @@ impl Http {
             poll_fn(|cx| connector.poll_ready(cx)).await?;
             connector.call(place).await
         };
-        let stream = time::timeout(self.connect_timeout, connected).await??;
-        Ok(Connection::open(stream, self.is_roomy()).await?)
+        Ok(Connection::new(time::timeout(self.connect_timeout, connected).await??))
     }
 
     fn pool(&self) -> Arc<Pool> {
@@ -159,6 +126,12 @@ impl Http {
         let pool = Arc::new(Pool::new(handle));
         pools.push((runtime, pool.clone()));
         pool
+    }
+}
+
+impl From<Unanswered> for NoAnswer {
+    fn from(Unanswered { source, sent }: Unanswered) -> Self {
+        if sent { Self::Lost(source.into()) } else { Self::NotSent(source.into()) }
     }
 }
 

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use crc_fast::{CrcAlgorithm, Digest};
 use futures_util::stream::{self, StreamExt};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, response};
-use http_body_util::BodyExt;
 use leasehold_core::{
     Body, ByteRange, Error, ErrorKind, GetOptions, Key, Lookup, Metadata, Object, Result, Version,
 };
@@ -216,27 +215,22 @@ struct Flow {
 
 impl Flow {
     async fn next(&mut self) -> Result<Option<Bytes>> {
-        loop {
-            let frame = tokio::time::timeout(self.wire.timeout, self.body.frame()).await;
-            match frame.map_err(|_| self.wire.timed_out(self.wire.timeout))? {
-                Some(Ok(frame)) => {
-                    let Ok(chunk) = frame.into_data() else { continue };
-                    self.left = self.left.checked_sub(chunk.len() as u64).ok_or_else(broke_off)?;
-                    if let Some((_, digest)) = &mut self.digest {
-                        digest.update(&chunk);
-                    }
-                    return Ok(Some(chunk));
-                }
-                Some(Err(source)) => return Err(broke_off().because(source)),
-                None if self.left > 0 => return Err(broke_off()),
-                None => {
-                    if let Some((expected, digest)) = self.digest.take() {
-                        expected.check(digest.finalize())?;
-                    }
-                    return Ok(None);
-                }
+        let piece = tokio::time::timeout(self.wire.timeout, self.body.piece()).await;
+        let piece = piece.map_err(|_| self.wire.timed_out(self.wire.timeout))?;
+        let Some(piece) = piece.map_err(|source| broke_off().because(source))? else {
+            if self.left > 0 {
+                return Err(broke_off());
             }
+            if let Some((expected, digest)) = self.digest.take() {
+                expected.check(digest.finalize())?;
+            }
+            return Ok(None);
+        };
+        self.left = self.left.checked_sub(piece.len() as u64).ok_or_else(broke_off)?;
+        if let Some((_, digest)) = &mut self.digest {
+            digest.update(&piece);
         }
+        Ok(Some(piece))
     }
 }
 

@@ -4,8 +4,6 @@ use std::{sync::atomic::AtomicBool, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, response};
-use http_body::Body as _;
-use http_body_util::{BodyExt, Full, Limited};
 use leasehold_core::{Environment, Error, ErrorKind, Result};
 
 use crate::{
@@ -60,10 +58,6 @@ pub(crate) struct Call<'a> {
 impl<'a> Call<'a> {
     pub(crate) fn new(method: Method, key: Option<&'a str>) -> Self {
         Self { method, key, query: Vec::new(), headers: HeaderMap::new(), body: Bytes::new() }
-    }
-
-    fn is_read(&self) -> bool {
-        self.method == Method::GET || self.method == Method::HEAD
     }
 
     /// Whether the answer is a value, and not a document about one.
@@ -133,10 +127,7 @@ impl Wire {
     ) -> Result<Response<Payload>, Failed> {
         let upload = Duration::from_secs(call.body.len() as u64 / UPLOAD_BYTES_A_SECOND_MIN);
         let timeout = self.timeout + upload;
-        let mut sent = self.http.send(self.signed(call, payload, keys)?, timeout).await;
-        if matches!(sent, Err(NoAnswer::Crowded(_))) && call.is_read() {
-            sent = self.http.send(self.signed(call, payload, keys)?, timeout).await;
-        }
+        let sent = self.http.send(&self.signed(call, payload, keys)?, timeout).await;
         let response = sent.map_err(|no_answer| self.no_answer(no_answer))?;
         // Some servers answer a condition of a write with it too, which is a refusal.
         let unchanged = response.status() == StatusCode::NOT_MODIFIED
@@ -153,9 +144,9 @@ impl Wire {
         call: &Call<'_>,
         payload: &HeaderValue,
         keys: Option<&sign::Keys>,
-    ) -> Result<Request<Full<Bytes>>, Failed> {
+    ) -> Result<Request<Bytes>, Failed> {
         let place = self.target.place(call.key, &call.query);
-        let mut request = Request::new(Full::new(call.body.clone()));
+        let mut request = Request::new(call.body.clone());
         *request.uri_mut() = self.target.uri(&place).map_err(Failed::NotSent)?;
         *request.method_mut() = call.method.clone();
         let mut headers = call.headers.clone();
@@ -178,7 +169,7 @@ impl Wire {
     /// Sends a call once, and reads a body of at most `whole_max` bytes, or of unknown length, to its end.
     async fn fetch(&self, call: &Call<'_>, whole_max: u64) -> Result<Answer, Failed> {
         let (parts, body) = self.send(call).await?.into_parts();
-        let size = body.size_hint().exact();
+        let size = body.left();
         if size.is_none() && call.is_value() {
             // It could be cut off anywhere and nobody would know.
             let message = "the server does not say how long the value is";
@@ -249,9 +240,8 @@ impl Wire {
 
     /// The same, with more patience than for the head of an answer.
     pub(crate) async fn collect_within(&self, body: Payload, patience: Duration) -> Result<Bytes, Failed> {
-        let read = tokio::time::timeout(patience, Limited::new(body, DOCUMENT_BYTES_MAX).collect()).await;
-        match read {
-            Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        match tokio::time::timeout(patience, body.whole(DOCUMENT_BYTES_MAX)).await {
+            Ok(Ok(whole)) => Ok(whole),
             Ok(Err(source)) => {
                 let message = "the answer broke off; try again";
                 Err(Failed::Lost(Error::new(ErrorKind::Unavailable, message).because(source)))
@@ -271,10 +261,6 @@ impl Wire {
             ),
             NoAnswer::Lost(source) => Failed::Lost(
                 Error::new(ErrorKind::Unavailable, "the connection broke before an answer came; try again")
-                    .because(source),
-            ),
-            NoAnswer::Crowded(source) => Failed::Lost(
-                Error::new(ErrorKind::Unavailable, "the answer has more headers than usual; try again")
                     .because(source),
             ),
             NoAnswer::TimedOut(after) => Failed::Lost(self.timed_out(after)),

@@ -35,13 +35,12 @@ impl Pool {
         Self { handle, idle: Mutex::default() }
     }
 
-    /// A connection that is still open; with room for many headers if that is wanted.
-    pub(super) fn take(&self, roomy: bool) -> Option<Connection> {
+    /// A connection that is still open.
+    pub(super) fn take(&self) -> Option<Connection> {
         loop {
             let (mut connection, since) = self.idle.lock().connections.pop()?;
             // What happened to it meanwhile is learned here: nobody has listened.
-            connection.drive();
-            if since.elapsed() < IDLE_MAX && connection.is_idle() && connection.is_roomy >= roomy {
+            if since.elapsed() < IDLE_MAX && connection.is_quiet() {
                 return Some(connection);
             }
         }
