@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use leasehold_core::{Attributes, Environment, Error, ErrorKind, Metadata, Result, Version};
 
-use crate::wire::header_value;
+use crate::{sign::push_hex, wire::header_value};
 
 /// The ids of the write that a value came from and of those before it, newest first, comma-separated.
 const WRITES: HeaderName = HeaderName::from_static("x-amz-meta-leasehold-writes");
@@ -21,7 +21,10 @@ pub(crate) struct WriteId(String);
 
 impl WriteId {
     pub(crate) fn draw(environment: &Environment) -> Self {
-        Self(format!("{:016x}{:06x}", environment.random.bits(), environment.random.bits() >> 40))
+        let mut text = String::with_capacity(22);
+        push_hex(&mut text, &environment.random.bits().to_be_bytes());
+        push_hex(&mut text, &environment.random.bits().to_be_bytes()[..3]);
+        Self(text)
     }
 
     /// A version for a write that was applied and replaced: equal to none that a value ever has.

@@ -3,12 +3,13 @@
 mod connection;
 mod framing;
 mod head;
+mod payload;
 mod pool;
 
 use std::{error::Error as StdError, fmt, future::poll_fn, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::{HeaderMap, Method, Response, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use leasehold_core::{Error, ErrorKind, Result};
@@ -20,7 +21,9 @@ use tokio::{
 };
 use tower_service::Service;
 
-pub(crate) use connection::Payload;
+pub(crate) use payload::Payload;
+
+use crate::target::Place;
 
 use connection::{Connection, Unanswered};
 use pool::Pool;
@@ -38,10 +41,20 @@ pub(crate) struct Http {
     pools: RwLock<Vec<(Id, Arc<Pool>)>>,
 }
 
+/// What is asked of a server.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) place: Place,
+    /// With `host`, and without what tells the length of the body.
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
 /// Why there is no answer.
 #[derive(Debug)]
 pub(crate) enum NoAnswer {
-    /// No byte of the request left this process.
+    /// The server cannot have got the whole request.
     NotSent(BoxedError),
     /// The request may have arrived, and may still be acted on.
     Lost(BoxedError),
@@ -77,35 +90,36 @@ impl Http {
         Ok(Self { connector, connect_timeout, pools: RwLock::default() })
     }
 
-    /// Sends a request once and waits for the head of its answer. A request that met a connection which was closed
-    /// before any of it was written goes out on another.
-    ///
-    /// The URI is absolute: it says where to connect, and its path and query are what is asked for.
+    /// Sends a request once and waits for the head of its answer. A request that met a connection which took
+    /// nothing of it goes out on another.
     pub(crate) async fn send(
         &self,
-        request: &Request<Bytes>,
+        server: &Uri,
+        request: &Request,
         timeout: Duration,
     ) -> Result<Response<Payload>, NoAnswer> {
-        time::timeout(timeout, self.exchange(request)).await.unwrap_or(Err(NoAnswer::TimedOut(timeout)))
+        time::timeout(timeout, self.exchange(server, request))
+            .await
+            .unwrap_or(Err(NoAnswer::TimedOut(timeout)))
     }
 
-    async fn exchange(&self, request: &Request<Bytes>) -> Result<Response<Payload>, NoAnswer> {
+    async fn exchange(&self, server: &Uri, request: &Request) -> Result<Response<Payload>, NoAnswer> {
         let pool = self.pool();
-        while let Some(connection) = pool.take() {
+        while let Some(connection) = pool.take().await {
             match connection.exchange(request, &pool).await {
                 Err(Unanswered { sent: false, .. }) => {}
                 answered => return answered.map_err(NoAnswer::from),
             }
         }
-        let connection = self.connect(request.uri().clone()).await.map_err(NoAnswer::NotSent)?;
+        let connection = self.connect(server.clone()).await.map_err(NoAnswer::NotSent)?;
         Ok(connection.exchange(request, &pool).await?)
     }
 
-    async fn connect(&self, place: Uri) -> Result<Connection, BoxedError> {
+    async fn connect(&self, server: Uri) -> Result<Connection, BoxedError> {
         let mut connector = self.connector.clone();
         let connected = async {
             poll_fn(|cx| connector.poll_ready(cx)).await?;
-            connector.call(place).await
+            connector.call(server).await
         };
         Ok(Connection::new(time::timeout(self.connect_timeout, connected).await??))
     }

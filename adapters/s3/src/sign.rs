@@ -1,7 +1,7 @@
 //! Signature Version 4, as S3 has it: a pure function of a request, keys and a time.
 
 use std::{
-    fmt::{self, Write},
+    fmt,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -15,13 +15,33 @@ const DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const PAYLOAD: HeaderName = HeaderName::from_static("x-amz-content-sha256");
 const TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
-/// Access keys, with the signing key of the day made from them.
+/// Access keys, and what they last signed with.
 pub(crate) struct Keys {
     id: String,
     secret: String,
     token: Option<HeaderValue>,
     pub(crate) expires: Option<SystemTime>,
-    day: Mutex<Option<(u64, Hmac<Sha256>)>>,
+    last: Mutex<Option<Moment>>,
+}
+
+/// What is the same in all signatures of one second.
+#[derive(Clone)]
+struct Moment {
+    second: u64,
+    /// As `20261121T145900Z`.
+    stamp: HeaderValue,
+    /// Of its day.
+    key: Hmac<Sha256>,
+}
+
+impl Moment {
+    fn stamp(&self) -> &str {
+        self.stamp.to_str().expect("it was made of digits and letters")
+    }
+
+    fn date(&self) -> &str {
+        &self.stamp()[..8]
+    }
 }
 
 impl Keys {
@@ -31,28 +51,31 @@ impl Keys {
         token: Option<HeaderValue>,
         expires: Option<SystemTime>,
     ) -> Self {
-        Self { id: id.to_owned(), secret: secret.to_owned(), token, expires, day: Mutex::new(None) }
+        Self { id: id.to_owned(), secret: secret.to_owned(), token, expires, last: Mutex::new(None) }
     }
 
     pub(crate) fn are(&self, other: &Self) -> bool {
         self.id == other.id && self.secret == other.secret && self.token == other.token
     }
 
-    /// The key that signs on `day`. Made once a day: four of the six hashes of a signature.
-    fn of_day(&self, day: u64, date: &str, region: &str) -> Hmac<Sha256> {
-        let mut kept = self.day.lock();
-        match &*kept {
-            Some((of, key)) if *of == day => key.clone(),
-            _ => {
-                let first = [b"AWS4", self.secret.as_bytes()].concat();
-                let key = [date, region, "s3", "aws4_request"]
-                    .iter()
-                    .fold(first, |key, part| keyed(&key).chain_update(part).finalize().into_bytes().to_vec());
-                let key = keyed(&key);
-                *kept = Some((day, key.clone()));
-                key
-            }
+    /// What signs in a second since 1970. The key is made once a day: four of the six hashes of a signature.
+    fn at(&self, second: u64, region: &str) -> Moment {
+        let mut last = self.last.lock();
+        if let Some(moment) = last.as_ref().filter(|moment| moment.second == second) {
+            return moment.clone();
         }
+        let stamp = stamp(second);
+        let same_day = last.as_ref().filter(|moment| moment.date() == &stamp[..8]);
+        let key = same_day.map_or_else(|| self.of_day(&stamp[..8], region), |moment| moment.key.clone());
+        last.insert(Moment { second, stamp: visible(&stamp), key }).clone()
+    }
+
+    fn of_day(&self, date: &str, region: &str) -> Hmac<Sha256> {
+        let first = [b"AWS4", self.secret.as_bytes()].concat();
+        let key = [date, region, "s3", "aws4_request"]
+            .iter()
+            .fold(first, |key, part| keyed(&key).chain_update(part).finalize().into_bytes().to_vec());
+        keyed(&key)
     }
 }
 
@@ -87,9 +110,8 @@ pub(crate) fn sign(
     now: SystemTime,
 ) {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let (day, stamp) = stamp(since.as_secs());
-    let date = &stamp[..8];
-    headers.insert(DATE, visible(&stamp));
+    let moment = keys.at(since.as_secs(), region);
+    headers.insert(DATE, moment.stamp.clone());
     headers.insert(PAYLOAD, request.payload.clone());
     if let Some(token) = &keys.token {
         headers.insert(TOKEN, token.clone());
@@ -120,16 +142,17 @@ pub(crate) fn sign(
     }
 
     let mut text = String::with_capacity(192);
-    let _ = write!(text, "{ALGORITHM}\n{stamp}\n{date}/{region}/s3/aws4_request\n");
+    let scope = ["/", region, "/s3/aws4_request"];
+    text.extend([ALGORITHM, "\n", moment.stamp(), "\n", moment.date()]);
+    text.extend(scope);
+    text.push('\n');
     push_hex(&mut text, &canonical.finalize());
-    let signature = keys.of_day(day, date, region).chain_update(&text).finalize().into_bytes();
+    let signature = moment.key.clone().chain_update(&text).finalize().into_bytes();
 
     let mut authorization = String::with_capacity(names.len() + 192);
-    let _ = write!(
-        authorization,
-        "{ALGORITHM} Credential={}/{date}/{region}/s3/aws4_request, SignedHeaders={names}, Signature=",
-        keys.id
-    );
+    authorization.extend([ALGORITHM, " Credential=", &keys.id, "/", moment.date()]);
+    authorization.extend(scope);
+    authorization.extend([", SignedHeaders=", &names, ", Signature="]);
     push_hex(&mut authorization, &signature);
     let mut value = visible(&authorization);
     value.set_sensitive(true);
@@ -157,7 +180,7 @@ fn visible(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).expect("only visible ASCII is put together here")
 }
 
-fn push_hex(text: &mut String, bytes: &[u8]) {
+pub(crate) fn push_hex(text: &mut String, bytes: &[u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for byte in bytes {
         text.push(char::from(DIGITS[usize::from(byte >> 4)]));
@@ -165,12 +188,12 @@ fn push_hex(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// The day since 1970, and the moment as `20261121T145900Z`.
-fn stamp(seconds: u64) -> (u64, String) {
+/// A second since 1970 as `20261121T145900Z`.
+fn stamp(seconds: u64) -> String {
     let (day, of_day) = (seconds / 86_400, seconds % 86_400);
     let (year, month, date) = civil(day);
     let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
-    (day, format!("{year:04}{month:02}{date:02}T{hour:02}{minute:02}{second:02}Z"))
+    format!("{year:04}{month:02}{date:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
 /// The proleptic Gregorian date of a day since 1970: years are counted from March, so that the leap day is the last.
@@ -206,7 +229,7 @@ mod tests {
             (4_102_444_799, "20991231T235959Z"),
             (4_107_542_400, "21000301T000000Z"),
         ] {
-            assert_eq!(stamp(seconds).1, text);
+            assert_eq!(stamp(seconds), text);
         }
     }
 
@@ -215,6 +238,22 @@ mod tests {
         let token = HeaderValue::from_static("session");
         let shown = format!("{:?}", Keys::new("AKID", "hush", Some(token), None));
         assert!(!["AKID", "hush", "session"].iter().any(|secret| shown.contains(secret)), "{shown}");
+    }
+
+    fn authorization(keys: &Keys, second: u64) -> HeaderValue {
+        let unsigned = Unsigned { method: &Method::GET, path: "/k", query: "", payload: &payload_hash(b"") };
+        let mut headers = HeaderMap::new();
+        sign(&unsigned, &mut headers, keys, "eu-west-1", UNIX_EPOCH + Duration::from_secs(second));
+        headers[header::AUTHORIZATION].clone()
+    }
+
+    #[test]
+    fn what_was_kept_of_one_moment_signs_for_no_other() {
+        let keys = || Keys::new("AKID", "hush", None, None);
+        let kept = keys();
+        for second in [86_398, 86_399, 86_399, 86_400, 86_401, 86_399, 2 * 86_400, 0] {
+            assert_eq!(authorization(&kept, second), authorization(&keys(), second), "at {second}");
+        }
     }
 
     proptest! {

@@ -2,7 +2,10 @@
 
 use std::fmt::{self, Write};
 
-use http::{HeaderValue, Uri, uri::PathAndQuery};
+use http::{
+    HeaderValue, Uri,
+    uri::{Authority, PathAndQuery, Scheme},
+};
 use leasehold_core::{Error, Result};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -24,8 +27,8 @@ pub(crate) enum Addressing {
 /// A bucket at an endpoint.
 #[derive(Debug)]
 pub(crate) struct Target {
-    scheme: http::uri::Scheme,
-    authority: http::uri::Authority,
+    /// Where to connect.
+    pub(crate) server: Uri,
     pub(crate) host: HeaderValue,
     /// What stands before a key, without the slash between them.
     base: String,
@@ -33,10 +36,25 @@ pub(crate) struct Target {
     endpoint: Option<String>,
 }
 
-/// The path and query of one request.
+/// What one request asks for: a path, and a query unless it is empty. Percent-encoded, so that it is visible ASCII.
+#[derive(Debug)]
 pub(crate) struct Place {
-    pub(crate) path: String,
-    pub(crate) query: String,
+    text: String,
+    path_bytes: usize,
+}
+
+impl Place {
+    pub(crate) fn path(&self) -> &str {
+        &self.text[..self.path_bytes]
+    }
+
+    pub(crate) fn query(&self) -> &str {
+        self.text.get(self.path_bytes + 1..).unwrap_or_default()
+    }
+
+    pub(crate) fn path_and_query(&self) -> &str {
+        &self.text
+    }
 }
 
 impl Target {
@@ -79,11 +97,17 @@ impl Target {
             Addressing::Path => (named.to_owned(), format!("{above}/{bucket}")),
             Addressing::Endpoint => (named.to_owned(), above.to_owned()),
         };
+        let host =
+            HeaderValue::from_str(&authority).map_err(|_| refuse("has a host that no header can carry"))?;
+        let authority: Authority =
+            authority.parse().map_err(|_| refuse("and the bucket make no host name"))?;
+        let mut server = http::uri::Parts::default();
+        server.scheme = Some(scheme);
+        server.authority = Some(authority);
+        server.path_and_query = Some(PathAndQuery::from_static("/"));
         Ok(Self {
-            host: HeaderValue::from_str(&authority)
-                .map_err(|_| refuse("has a host that no header can carry"))?,
-            authority: authority.parse().map_err(|_| refuse("and the bucket make no host name"))?,
-            scheme,
+            server: Uri::from_parts(server).map_err(|_| refuse("is not a URL"))?,
+            host,
             base,
             bucket: bucket.to_owned(),
             endpoint: endpoint.map(str::to_owned),
@@ -91,43 +115,27 @@ impl Target {
     }
 
     pub(crate) fn tls(&self) -> bool {
-        self.scheme == http::uri::Scheme::HTTPS
+        self.server.scheme() == Some(&Scheme::HTTPS)
     }
 
     /// Where `key` is, or the bucket itself. `query` is in the order of the names.
     pub(crate) fn place(&self, key: Option<&str>, query: &[(&str, &str)]) -> Place {
-        let mut path = String::with_capacity(self.base.len() + key.map_or(1, str::len) + 16);
-        path.push_str(&self.base);
+        let mut text = String::with_capacity(self.base.len() + key.map_or(1, str::len) + 16);
+        text.push_str(&self.base);
         match key {
             Some(key) => {
-                path.push('/');
-                path.extend(utf8_percent_encode(key, PATH));
+                text.push('/');
+                text.extend(utf8_percent_encode(key, PATH));
             }
-            None if path.is_empty() => path.push('/'),
+            None if text.is_empty() => text.push('/'),
             None => {}
         }
-        let mut text = String::new();
-        for (name, value) in query {
-            if !text.is_empty() {
-                text.push('&');
-            }
-            let _ = write!(text, "{name}={}", utf8_percent_encode(value, QUERY));
+        let path_bytes = text.len();
+        for (number, (name, value)) in query.iter().enumerate() {
+            let before = if number == 0 { '?' } else { '&' };
+            let _ = write!(text, "{before}{name}={}", utf8_percent_encode(value, QUERY));
         }
-        Place { path, query: text }
-    }
-
-    pub(crate) fn uri(&self, place: &Place) -> Result<Uri> {
-        let refuse = |_| Error::invalid("the request's address is too long");
-        let path: PathAndQuery = if place.query.is_empty() {
-            place.path.as_str().try_into().map_err(refuse)?
-        } else {
-            format!("{}?{}", place.path, place.query).try_into().map_err(refuse)?
-        };
-        let mut parts = http::uri::Parts::default();
-        parts.scheme = Some(self.scheme.clone());
-        parts.authority = Some(self.authority.clone());
-        parts.path_and_query = Some(path);
-        Uri::from_parts(parts).map_err(|source| Error::invalid("the request has no address").because(source))
+        Place { text, path_bytes }
     }
 }
 
@@ -156,10 +164,13 @@ fn check_bucket(bucket: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn uri(target: &Target, key: &str) -> String {
-        target.uri(&target.place(Some(key), &[])).unwrap().to_string()
+        let server = target.server.to_string();
+        format!("{}{}", server.trim_end_matches('/'), target.place(Some(key), &[]).path_and_query())
     }
 
     #[test]
@@ -170,7 +181,9 @@ mod tests {
         let own = Target::new("photos", "r", Some("http://127.0.0.1:9000/"), Addressing::Path).unwrap();
         assert_eq!(uri(&own, "a+b=c&d?e#f%"), "http://127.0.0.1:9000/photos/a%2Bb%3Dc%26d%3Fe%23f%25");
         let place = own.place(None, &[("list-type", "2"), ("prefix", "a/b c")]);
-        assert_eq!(place.query, "list-type=2&prefix=a%2Fb%20c");
+        assert_eq!(place.path(), "/photos");
+        assert_eq!(place.query(), "list-type=2&prefix=a%2Fb%20c");
+        assert_eq!(place.path_and_query(), "/photos?list-type=2&prefix=a%2Fb%20c");
         let default =
             Target::new("photos", "r", Some("https://s3.example.com:443/base"), Addressing::Path).unwrap();
         assert_eq!(default.host, "s3.example.com");
@@ -189,6 +202,18 @@ mod tests {
         }
         for bucket in ["", "a", "a/b", "-ab", "a b", "é12"] {
             assert!(Target::new(bucket, "r", None, Addressing::Path).is_err(), "{bucket}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_in_a_key_or_a_query_leaves_the_line_it_is_written_in(key in ".*", value in ".*") {
+            let target = Target::new("photos", "r", Some("http://h:1/a/"), Addressing::Path).unwrap();
+            let place = target.place(Some(&key), &[("name", &value), ("last", "")]);
+            prop_assert!(place.path_and_query().bytes().all(|byte| byte.is_ascii_graphic()));
+            prop_assert_eq!(place.path_and_query().matches(['?', '#']).count(), 1);
+            let whole = format!("{}?{}", place.path(), place.query());
+            prop_assert_eq!(place.path_and_query(), whole);
         }
     }
 }

@@ -3,12 +3,12 @@
 use std::{sync::atomic::AtomicBool, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header, response};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, response};
 use leasehold_core::{Environment, Error, ErrorKind, Result};
 
 use crate::{
     credentials::Credentials,
-    http::{Http, NoAnswer, Payload},
+    http::{Http, NoAnswer, Payload, Request},
     pace::Pace,
     refusal::{Reason, Refusal},
     sign::{self, Unsigned},
@@ -127,7 +127,7 @@ impl Wire {
     ) -> Result<Response<Payload>, Failed> {
         let upload = Duration::from_secs(call.body.len() as u64 / UPLOAD_BYTES_A_SECOND_MIN);
         let timeout = self.timeout + upload;
-        let sent = self.http.send(&self.signed(call, payload, keys)?, timeout).await;
+        let sent = self.http.send(&self.target.server, &self.signed(call, payload, keys), timeout).await;
         let response = sent.map_err(|no_answer| self.no_answer(no_answer))?;
         // Some servers answer a condition of a write with it too, which is a refusal.
         let unchanged = response.status() == StatusCode::NOT_MODIFIED
@@ -139,16 +139,8 @@ impl Wire {
         Err(Failed::Refused(self.refusal(response).await))
     }
 
-    fn signed(
-        &self,
-        call: &Call<'_>,
-        payload: &HeaderValue,
-        keys: Option<&sign::Keys>,
-    ) -> Result<Request<Bytes>, Failed> {
+    fn signed(&self, call: &Call<'_>, payload: &HeaderValue, keys: Option<&sign::Keys>) -> Request {
         let place = self.target.place(call.key, &call.query);
-        let mut request = Request::new(call.body.clone());
-        *request.uri_mut() = self.target.uri(&place).map_err(Failed::NotSent)?;
-        *request.method_mut() = call.method.clone();
         let mut headers = call.headers.clone();
         headers.insert(header::HOST, self.target.host.clone());
         match (&self.credentials, keys) {
@@ -156,14 +148,13 @@ impl Wire {
                 headers.insert(header::AUTHORIZATION, token.clone());
             }
             (_, Some(keys)) => {
-                let unsigned =
-                    Unsigned { method: &call.method, path: &place.path, query: &place.query, payload };
+                let (path, query) = (place.path(), place.query());
+                let unsigned = Unsigned { method: &call.method, path, query, payload };
                 sign::sign(&unsigned, &mut headers, keys, &self.region, self.environment.clock.wall());
             }
             (_, None) => {}
         }
-        *request.headers_mut() = headers;
-        Ok(request)
+        Request { method: call.method.clone(), place, headers, body: call.body.clone() }
     }
 
     /// Sends a call once, and reads a body of at most `whole_max` bytes, or of unknown length, to its end.

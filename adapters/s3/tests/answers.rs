@@ -23,6 +23,8 @@ const LARGE: usize = 48 << 20;
 /// What a server does about one request.
 #[derive(Clone)]
 struct Act {
+    /// Written before the body of the request is read.
+    ahead: Vec<u8>,
     /// Before the body of the request is read, which it then never is.
     early: bool,
     /// Written one after the other, each after the one before has left.
@@ -32,7 +34,7 @@ struct Act {
 }
 
 fn answer(text: impl AsRef<[u8]>) -> Act {
-    Act { early: false, pieces: vec![text.as_ref().to_vec()], closes: false }
+    Act { ahead: Vec::new(), early: false, pieces: vec![text.as_ref().to_vec()], closes: false }
 }
 
 impl Act {
@@ -43,6 +45,10 @@ impl Act {
 
     fn then_closes(self) -> Self {
         Self { closes: true, ..self }
+    }
+
+    fn after(self, ahead: impl AsRef<[u8]>) -> Self {
+        Self { ahead: ahead.as_ref().to_vec(), ..self }
     }
 
     fn early(self) -> Self {
@@ -108,6 +114,7 @@ async fn perform(stream: &mut TcpStream, script: &mut impl Iterator<Item = Act>,
     let text = String::from_utf8(request[..head].to_vec()).unwrap();
     let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
     let length: usize = length.map_or(0, |length| length.parse().unwrap());
+    stream.write_all(&act.ahead).await.unwrap();
     while !act.early && request.len() < head + length {
         assert!(stream.read_buf(&mut request).await.unwrap() > 0);
     }
@@ -195,12 +202,34 @@ async fn a_write_that_is_refused_before_all_of_it_was_sent_is_refused() {
 }
 
 #[tokio::test]
-async fn an_answer_that_could_be_read_in_two_ways_leaves_a_write_unknown() {
-    let both =
-        "HTTP/1.1 200 OK\r\netag: \"1\"\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
-    let server = Server::start(vec![answer(both); 16]).await;
+async fn a_refusal_whose_words_come_once_everything_was_sent_is_read() {
+    let words = "<Error><Code>QuotaExceeded</Code><Message>enough</Message></Error>";
+    let head = format!("HTTP/1.1 403 Forbidden\r\ncontent-length: {}\r\n\r\n", words.len());
+    let server = Server::start(vec![answer(words).after(head), answer(STORED)]).await;
+    for refused in [true, false] {
+        let put = server.store.put("k", vec![7; LARGE]).await;
+        assert_eq!(put.is_err_and(|error| error.kind() == ErrorKind::Full), refused);
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_leaves_a_write_unknown() {
+    let lengths = "HTTP/1.1 200 OK\r\netag: \"1\"\r\ncontent-length: 5\r\ncontent-length: 0\r\n\r\n";
+    let server = Server::start(vec![answer(lengths); 16]).await;
     let error = server.store.put("k", "v").await.unwrap_err();
     assert!(error.is_indeterminate(), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_that_others_may_have_read_in_another_way_is_the_last_on_its_connection() {
+    let both =
+        "HTTP/1.1 200 OK\r\netag: \"1\"\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+    let server = Server::start(vec![answer(both); 2]).await;
+    for connections in 1..=2 {
+        server.store.put("k", "v").await.unwrap();
+        assert_eq!(server.connections(), connections);
+    }
 }
 
 #[tokio::test]

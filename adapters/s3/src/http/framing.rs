@@ -5,7 +5,7 @@ use std::io;
 use bytes::{Buf, Bytes, BytesMut};
 use httparse::Status;
 
-use super::head::malformed;
+use super::{connection::ended, head::malformed};
 
 /// The longest line before or after a chunk, and all trailers together, that are waited for.
 const LINE_BYTES_MAX: usize = 16 << 10;
@@ -73,7 +73,7 @@ impl Framing {
         match self {
             Self::UntilClose => *self = Self::Length(0),
             _ if self.is_over() => {}
-            _ => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the answer broke off")),
+            _ => return Err(ended("the answer broke off")),
         }
         Ok(())
     }
@@ -89,7 +89,8 @@ impl Chunked {
                         return Err(malformed("a chunk of the server's answer has no length"));
                     }
                     match httparse::parse_chunk_size(input) {
-                        Ok(Status::Complete((line, length))) => {
+                        // The parser takes everything in an extension, even what others take for the line's end.
+                        Ok(Status::Complete((line, length))) if !input[..line - 2].contains(&b'\n') => {
                             input.advance(line);
                             *self = if length == 0 { Self::Trailers(0) } else { Self::Data(length) };
                         }
@@ -116,9 +117,9 @@ impl Chunked {
                         }
                         return Err(malformed("the server's answer does not come to its end"));
                     };
-                    let is_last = matches!(&input[..=end], b"\r\n" | b"\n");
+                    let (is_line, is_last) = (input[..end].ends_with(b"\r"), end == 1);
                     *read += end + 1;
-                    if *read > LINE_BYTES_MAX {
+                    if !is_line || *read > LINE_BYTES_MAX {
                         return Err(malformed("the server's answer does not come to its end"));
                     }
                     input.advance(end + 1);
@@ -208,7 +209,7 @@ mod tests {
         let long = [b"1;".as_slice(), &[b'x'; LINE_BYTES_MAX]].concat();
         let trailers = [b"0\r\n".as_slice(), &b"a: b\r\n".repeat(LINE_BYTES_MAX)].concat();
         let trailer = [b"0\r\n".as_slice(), &[b'x'; LINE_BYTES_MAX]].concat();
-        let wrong: [&[u8]; 10] = [
+        let wrong: [&[u8]; 13] = [
             b"\r\n",
             b";\r\n",
             b" 1\r\na",
@@ -216,6 +217,9 @@ mod tests {
             b"1 2\r\n",
             b"fffffffffffffffff\r\n",
             b"1\r\nab",
+            b"1;\na\r\nb",
+            b"0\r\n\n",
+            b"0\r\na: b\n\r\n",
             &long,
             &trailers,
             &trailer,

@@ -1,12 +1,12 @@
 //! The heads of messages: a request's written, an answer's read.
 
-use std::{fmt::Write as _, io, mem::MaybeUninit};
+use std::{io, mem::MaybeUninit};
 
-use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use httparse::{ParserConfig, Status};
 
-use super::framing::Framing;
+use super::{Request, framing::Framing};
 
 /// The most headers that an answer may have: all that fit into what servers allow for metadata.
 const HEADERS_MAX: usize = 1_024;
@@ -18,20 +18,22 @@ const HEADERS_USUAL: usize = 64;
 const BYTES_MAX: usize = 256 << 10;
 
 /// Writes the head of `request`, whose body follows as it is.
-pub(super) fn write(request: &Request<Bytes>, head: &mut BytesMut) {
-    let (method, body) = (request.method(), request.body());
+pub(super) fn write(request: &Request, head: &mut BytesMut) {
+    let Request { method, place, headers, body } = request;
     head.put_slice(method.as_str().as_bytes());
     head.put_u8(b' ');
-    head.put_slice(request.uri().path_and_query().map_or("/", |asked| asked.as_str()).as_bytes());
+    head.put_slice(place.path_and_query().as_bytes());
     head.put_slice(b" HTTP/1.1\r\n");
-    for (name, value) in request.headers() {
+    for (name, value) in headers {
         head.put_slice(name.as_str().as_bytes());
         head.put_slice(b": ");
         head.put_slice(value.as_bytes());
         head.put_slice(b"\r\n");
     }
     if !body.is_empty() || method == Method::PUT || method == Method::POST {
-        let _ = write!(head, "content-length: {}\r\n", body.len());
+        head.put_slice(b"content-length: ");
+        head.put_slice(itoa::Buffer::new().format(body.len()).as_bytes());
+        head.put_slice(b"\r\n");
     }
     head.put_slice(b"\r\n");
 }
@@ -47,13 +49,16 @@ pub(super) struct Head {
 }
 
 /// Takes the head of the answer to a request of `method` from `input`, and word before it that an answer will come; `None`
-/// when more of it has to come.
+/// when more of it has to come. The first `known` bytes of `input` hold no whole head.
 ///
 /// # Errors
 /// When it is no such head, or has more headers or bytes than any should.
-pub(super) fn read(input: &mut BytesMut, method: &Method) -> io::Result<Option<Head>> {
-    while let Some((length, head)) = parse::<HEADERS_USUAL>(input, method)? {
-        let _ = input.split_to(length);
+pub(super) fn read(input: &mut BytesMut, mut known: usize, method: &Method) -> io::Result<Option<Head>> {
+    while (known == 0 || may_end(&input[known.saturating_sub(2)..]))
+        && let Some((length, head)) = parse::<HEADERS_USUAL>(input, method)?
+    {
+        input.advance(length);
+        known = 0;
         match head.status {
             StatusCode::SWITCHING_PROTOCOLS => {
                 return Err(malformed("the server left HTTP without being asked to"));
@@ -66,6 +71,11 @@ pub(super) fn read(input: &mut BytesMut, method: &Method) -> io::Result<Option<H
         return Err(malformed("the head of the server's answer is longer than any should be"));
     }
     Ok(None)
+}
+
+/// Whether a head may end here, so that one which comes in many pieces is not read from its beginning for each of them.
+fn may_end(text: &[u8]) -> bool {
+    text.windows(2).any(|two| two == b"\n\r" || two == b"\n\n")
 }
 
 /// Not inlined: only who needs room for many headers shall have it on the stack.
@@ -99,23 +109,22 @@ fn understand(parsed: &httparse::Response<'_, '_>, text: &[u8], method: &Method)
             .map_err(|_| malformed("the server's answer has more headers than any should"))?;
     }
     let framing = framing(method, status, &headers)?;
-    let persists = persists(parsed.version == Some(1), &headers) && !matches!(framing, Framing::UntilClose);
+    let persists = persists(parsed.version == Some(1), &framing, &headers);
     Ok(Head { status, headers, framing, persists })
 }
 
 /// Where the body ends, as RFC 9112 has it in section 6.3.
 fn framing(method: &Method, status: StatusCode, headers: &HeaderMap) -> io::Result<Framing> {
-    if method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED {
+    let has_none = status.is_informational()
+        || status == StatusCode::NO_CONTENT
+        || status == StatusCode::NOT_MODIFIED
+        || method == Method::HEAD;
+    if has_none {
         return Ok(Framing::Length(0));
     }
     if headers.contains_key(header::TRANSFER_ENCODING) {
-        // Who reads one and who reads the other would disagree on where the next answer begins.
-        if headers.contains_key(header::CONTENT_LENGTH) {
-            return Err(malformed("the server tells the length of its answer in two ways"));
-        }
         let mut codings = tokens(headers, &header::TRANSFER_ENCODING);
-        let (coding, other) = (codings.next(), codings.next());
-        return match (coding, other) {
+        return match (codings.next(), codings.next()) {
             (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(Framing::chunked()),
             _ => Err(malformed("the server's answer is coded as nobody asked for")),
         };
@@ -128,11 +137,18 @@ fn framing(method: &Method, status: StatusCode, headers: &HeaderMap) -> io::Resu
     }
 }
 
-fn persists(by_default: bool, headers: &HeaderMap) -> bool {
+/// Whether the connection takes another request after an answer that ends like this.
+fn persists(is_current: bool, framing: &Framing, headers: &HeaderMap) -> bool {
     let told = |wanted: &[u8]| {
         tokens(headers, &header::CONNECTION).any(|option| option.eq_ignore_ascii_case(wanted))
     };
-    !told(b"close") && (by_default || told(b"keep-alive"))
+    let is_certain = match framing {
+        Framing::Length(_) => true,
+        // Whoever passed this on may have read another end from it.
+        Framing::Chunked(_) => is_current && !headers.contains_key(header::CONTENT_LENGTH),
+        Framing::UntilClose => false,
+    };
+    is_certain && !told(b"close") && (is_current || told(b"keep-alive"))
 }
 
 /// The elements of the list that all headers of this name are together.
@@ -160,10 +176,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::target::{Addressing, Target};
 
     fn read_whole(text: &str, method: &Method) -> (Head, BytesMut) {
         let mut input = BytesMut::from(text);
-        let head = read(&mut input, method).unwrap().unwrap();
+        let head = read(&mut input, 0, method).unwrap().unwrap();
         (head, input)
     }
 
@@ -172,18 +189,22 @@ mod tests {
     }
 
     fn refused(text: &str) -> String {
-        read(&mut BytesMut::from(text), &Method::GET).unwrap_err().to_string()
+        read(&mut BytesMut::from(text), 0, &Method::GET).unwrap_err().to_string()
+    }
+
+    fn written(method: Method, body: &'static str) -> String {
+        let target = Target::new("bucket", "r", Some("http://host:1"), Addressing::Path).unwrap();
+        let place = target.place(Some("k "), &[("x", "1")]);
+        let headers = HeaderMap::from_iter([(header::HOST, target.host.clone())]);
+        let mut text = BytesMut::new();
+        write(&Request { method, place, headers, body: body.into() }, &mut text);
+        String::from_utf8(text.to_vec()).unwrap()
     }
 
     #[test]
     fn a_request_is_written_as_it_is_asked() {
-        let mut request = Request::new(Bytes::from_static(b"abc"));
-        *request.method_mut() = Method::PUT;
-        *request.uri_mut() = "http://host:1/bucket/k%20?x=1".parse().unwrap();
-        request.headers_mut().insert("host", HeaderValue::from_static("host:1"));
-        let mut text = BytesMut::new();
-        write(&request, &mut text);
-        assert_eq!(text, "PUT /bucket/k%20?x=1 HTTP/1.1\r\nhost: host:1\r\ncontent-length: 3\r\n\r\n");
+        let text = "PUT /bucket/k%20?x=1 HTTP/1.1\r\nhost: host:1\r\ncontent-length: 3\r\n\r\n";
+        assert_eq!(written(Method::PUT, "abc"), text);
     }
 
     #[test]
@@ -191,11 +212,7 @@ mod tests {
         for (method, told) in
             [(Method::PUT, true), (Method::POST, true), (Method::GET, false), (Method::DELETE, false)]
         {
-            let mut request = Request::new(Bytes::new());
-            *request.method_mut() = method;
-            let mut text = BytesMut::new();
-            write(&request, &mut text);
-            assert_eq!(text.ends_with(b"content-length: 0\r\n\r\n"), told, "{text:?}");
+            assert_eq!(written(method.clone(), "").contains("content-length: 0\r\n"), told, "{method}");
         }
     }
 
@@ -217,7 +234,7 @@ mod tests {
     #[test]
     fn word_that_an_answer_will_come_is_passed_over() {
         let (head, rest) = read_whole(
-            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
+            "HTTP/1.1 100 Continue\r\ncontent-length: none\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
             &Method::PUT,
         );
         assert_eq!((head.status, head.headers.len()), (StatusCode::NO_CONTENT, 0));
@@ -230,10 +247,21 @@ mod tests {
         let text = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 12\r\nx: y\r\n\r\n";
         for cut in 0..text.len() {
             let mut input = BytesMut::from(&text[..cut]);
-            assert!(read(&mut input, &Method::GET).unwrap().is_none(), "at {cut}");
+            assert!(read(&mut input, 0, &Method::GET).unwrap().is_none(), "at {cut}");
+            let known = input.len();
             input.put_slice(&text.as_bytes()[cut..]);
-            let head = read(&mut input, &Method::GET).unwrap().unwrap();
+            let head = read(&mut input, known, &Method::GET).unwrap().unwrap();
             assert_eq!((head.framing, head.headers.len()), (Framing::Length(12), 2), "at {cut}");
+        }
+        for line_end in ["\r\n", "\n"] {
+            let text = text.replace("\r\n", line_end);
+            let (mut input, mut heads) = (BytesMut::new(), 0);
+            for byte in text.bytes() {
+                let known = input.len();
+                input.put_u8(byte);
+                heads += usize::from(read(&mut input, known, &Method::GET).unwrap().is_some());
+            }
+            assert_eq!((heads, input.len()), (1, 0), "{line_end:?}");
         }
     }
 
@@ -257,7 +285,6 @@ mod tests {
     fn what_could_be_read_in_two_ways_is_refused() {
         for ambiguous in [
             "content-length: 5\r\ncontent-length: 6",
-            "content-length: 5\r\ntransfer-encoding: chunked",
             "transfer-encoding: gzip, chunked",
             "transfer-encoding: identity",
             "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
@@ -288,6 +315,9 @@ mod tests {
             ("HTTP/1.0 204 N\r\n", false),
             ("HTTP/1.0 204 N\r\nconnection: keep-alive\r\n", true),
             ("HTTP/1.1 200 N\r\n", false),
+            ("HTTP/1.1 200 N\r\ntransfer-encoding: chunked\r\n", true),
+            ("HTTP/1.1 200 N\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n", false),
+            ("HTTP/1.0 200 N\r\nconnection: keep-alive\r\ntransfer-encoding: chunked\r\n", false),
         ] {
             assert_eq!(read_whole(&format!("{head}\r\n"), &Method::GET).0.persists, persists, "{head}");
         }
@@ -312,7 +342,7 @@ mod tests {
             text in "(HTTP/1\\.[01] [0-9]{3} [a-z]{0,3}\r?\n)?([a-zA-Z-]{0,17}: ?[ -~]{0,9}\r?\n){0,4}(\r?\n)?.{0,9}",
         ) {
             let mut input = BytesMut::from(&text[..]);
-            if let Ok(Some(head)) = read(&mut input, &Method::GET) {
+            if let Ok(Some(head)) = read(&mut input, 0, &Method::GET) {
                 prop_assert!(text.as_bytes().ends_with(&input));
                 prop_assert!(head.status.as_u16() >= 200);
             }

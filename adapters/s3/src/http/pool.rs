@@ -36,11 +36,11 @@ impl Pool {
     }
 
     /// A connection that is still open.
-    pub(super) fn take(&self) -> Option<Connection> {
+    pub(super) async fn take(&self) -> Option<Connection> {
         loop {
             let (mut connection, since) = self.idle.lock().connections.pop()?;
             // What happened to it meanwhile is learned here: nobody has listened.
-            if since.elapsed() < IDLE_MAX && connection.is_quiet() {
+            if since.elapsed() < IDLE_MAX && connection.is_quiet().await {
                 return Some(connection);
             }
         }
