@@ -25,7 +25,7 @@ pub(crate) use payload::Payload;
 
 use crate::target::Place;
 
-use connection::{Connection, Unanswered};
+use connection::Connection;
 use pool::Pool;
 
 type Connector = HttpsConnector<HttpConnector>;
@@ -107,12 +107,12 @@ impl Http {
         let pool = self.pool();
         while let Some(connection) = pool.take().await {
             match connection.exchange(request, &pool).await {
-                Err(Unanswered { sent: false, .. }) => {}
-                answered => return answered.map_err(NoAnswer::from),
+                Err(NoAnswer::NotSent(_)) => {}
+                answered => return answered,
             }
         }
         let connection = self.connect(server.clone()).await.map_err(NoAnswer::NotSent)?;
-        Ok(connection.exchange(request, &pool).await?)
+        connection.exchange(request, &pool).await
     }
 
     async fn connect(&self, server: Uri) -> Result<Connection, BoxedError> {
@@ -140,12 +140,6 @@ impl Http {
         let pool = Arc::new(Pool::new(handle));
         pools.push((runtime, pool.clone()));
         pool
-    }
-}
-
-impl From<Unanswered> for NoAnswer {
-    fn from(Unanswered { source, sent }: Unanswered) -> Self {
-        if sent { Self::Lost(source.into()) } else { Self::NotSent(source.into()) }
     }
 }
 

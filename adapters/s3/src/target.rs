@@ -36,7 +36,8 @@ pub(crate) struct Target {
     endpoint: Option<String>,
 }
 
-/// What one request asks for: a path, and a query unless it is empty. Percent-encoded, so that it is visible ASCII.
+/// What one request asks for: a path, and a query unless it is empty. Everything below the endpoint's own path is
+/// percent-encoded.
 #[derive(Debug)]
 pub(crate) struct Place {
     text: String,

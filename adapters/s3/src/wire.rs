@@ -83,7 +83,7 @@ pub(crate) enum Content {
 /// Why a call did not succeed.
 #[derive(Debug)]
 pub(crate) enum Failed {
-    /// Nothing was sent.
+    /// The server cannot have got the whole request.
     NotSent(Error),
     /// It may have been acted on, and may still be.
     Lost(Error),

@@ -129,6 +129,8 @@ async fn perform(stream: &mut TcpStream, script: &mut impl Iterator<Item = Act>,
 }
 
 const VALUE: &str = "HTTP/1.1 200 OK\r\netag: \"1\"\r\ncontent-length: 5\r\n\r\nvalue";
+const PAGE: &str = "<?xml version=\"1.0\"?><ListBucketResult><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated><Contents><Key>k</Key>\
+        <ETag>\"1\"</ETag><Size>5</Size><LastModified>2026-11-22T00:00:00Z</LastModified></Contents></ListBucketResult>";
 const STORED: &str = "HTTP/1.1 200 OK\r\netag: \"1\"\r\ncontent-length: 0\r\n\r\n";
 
 #[tokio::test]
@@ -140,9 +142,7 @@ async fn an_answer_is_the_same_however_it_is_cut() {
 
 #[tokio::test]
 async fn documents_come_in_chunks_or_until_the_connection_closes() {
-    let page = "<?xml version=\"1.0\"?><ListBucketResult><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated><Contents><Key>k</Key>\
-        <ETag>\"1\"</ETag><Size>5</Size><LastModified>2026-11-22T00:00:00Z</LastModified></Contents></ListBucketResult>";
-    let (first, second) = page.split_at(100);
+    let (first, second) = PAGE.split_at(100);
     let chunked = format!(
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{first}\r\n{:X};a=b\r\n{second}\r\n0\r\nx: y\r\n\r\n",
         first.len(),
@@ -151,8 +151,8 @@ async fn documents_come_in_chunks_or_until_the_connection_closes() {
     let server = Server::start(vec![
         answer(&chunked),
         answer(&chunked).in_bytes(),
-        answer(format!("HTTP/1.1 200 OK\r\n\r\n{page}")).then_closes(),
-        answer(format!("HTTP/1.0 200 OK\r\ncontent-length: {}\r\n\r\n{page}", page.len())).then_closes(),
+        answer(format!("HTTP/1.1 200 OK\r\n\r\n{PAGE}")).then_closes(),
+        answer(format!("HTTP/1.0 200 OK\r\ncontent-length: {}\r\n\r\n{PAGE}", PAGE.len())).then_closes(),
         answer(&chunked),
     ]);
     let server = server.await;
@@ -223,11 +223,11 @@ async fn an_answer_that_cannot_be_read_leaves_a_write_unknown() {
 
 #[tokio::test]
 async fn an_answer_that_others_may_have_read_in_another_way_is_the_last_on_its_connection() {
-    let both =
-        "HTTP/1.1 200 OK\r\netag: \"1\"\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+    let page = format!("{:x}\r\n{PAGE}\r\n0\r\n\r\n", PAGE.len());
+    let both = format!("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n{page}");
     let server = Server::start(vec![answer(both); 2]).await;
     for connections in 1..=2 {
-        server.store.put("k", "v").await.unwrap();
+        assert_eq!(server.store.list("").await.unwrap().len(), 1);
         assert_eq!(server.connections(), connections);
     }
 }

@@ -35,7 +35,7 @@ const LARGE: usize = 24 << 20;
 /// Takes TLS off and passes on what was in it. Tells how many connections there were.
 async fn front(behind: SocketAddr, acceptor: TlsAcceptor) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
+    let url = format!("https://{}", listener.local_addr().unwrap());
     let connections = Arc::new(AtomicUsize::new(0));
     let count = connections.clone();
     tokio::spawn(async move {
@@ -56,7 +56,7 @@ async fn front(behind: SocketAddr, acceptor: TlsAcceptor) -> (String, Arc<Atomic
 /// Runs the client `test` in a process that trusts the server's certificate, or in one that does not. Returns how many
 /// connections it opened.
 async fn connections_of(test: &str, trusting: bool) -> usize {
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let mut config = ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
         .with_safe_default_protocol_versions()
         .unwrap()
@@ -68,7 +68,7 @@ async fn connections_of(test: &str, trusting: bool) -> usize {
     let server = serve(Store::new(Memory::new())).await;
     let (url, connections) = front(server.address(), TlsAcceptor::from(Arc::new(config))).await;
     let trusted = tempfile::NamedTempFile::new().unwrap();
-    let other = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let other = generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     std::fs::write(&trusted, if trusting { cert.pem() } else { other.cert.pem() }).unwrap();
     let mut client = Command::new(std::env::current_exe().unwrap());
     client

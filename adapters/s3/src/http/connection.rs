@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use super::{
-    Request,
+    NoAnswer, Request,
     head::{self, Head},
     payload::Payload,
     pool::Pool,
@@ -60,14 +60,6 @@ enum Progress {
     Broken(io::Error),
 }
 
-/// Why a connection gave no answer.
-#[derive(Debug)]
-pub(super) struct Unanswered {
-    pub(super) source: io::Error,
-    /// Whether the server may have got the whole request.
-    pub(super) sent: bool,
-}
-
 impl Connection {
     pub(super) fn new(stream: Opened) -> Self {
         let stream = Box::new(TokioIo::new(stream));
@@ -77,8 +69,8 @@ impl Connection {
     /// Whether the server has neither closed it nor said anything that it was not asked. Costs a system call only when
     /// something has come.
     pub(super) async fn is_quiet(&mut self) -> bool {
-        if !has_budget_remaining() {
-            // A task that has used up its share of a turn would see nothing.
+        // A task that has used up its share of a turn would see nothing.
+        while !has_budget_remaining() {
             yield_now().await;
         }
         let (mut byte, mut stream) = ([0], Pin::new(&mut self.stream));
@@ -93,13 +85,14 @@ impl Connection {
         mut self,
         request: &Request,
         pool: &Arc<Pool>,
-    ) -> Result<Response<Payload>, Unanswered> {
+    ) -> Result<Response<Payload>, NoAnswer> {
         self.output.begin(request);
         let head = match poll_fn(|cx| self.poll_head(cx, &request.method)).await {
             Ok(head) => head,
-            Err(source) => return Err(self.output.unanswered(source)),
+            Err(source) => return Err(self.output.no_answer(source)),
         };
-        let mut response = Response::new(Payload::new(head.framing, head.persists, self, pool.clone()));
+        let mut response =
+            Response::new(Payload::new(head.framing, self, head.persists.then(|| pool.clone())));
         *response.status_mut() = head.status;
         *response.headers_mut() = head.headers;
         Ok(response)
@@ -195,12 +188,12 @@ impl Output {
     }
 
     /// Over TLS some records may have left before the first failure, but never the last: the server has no whole request.
-    fn unanswered(&mut self, source: io::Error) -> Unanswered {
-        let source = match std::mem::take(&mut self.progress) {
-            Progress::Broken(earlier) => earlier,
-            Progress::Leaving | Progress::Out => source,
-        };
-        Unanswered { source, sent: self.written > 0 }
+    fn no_answer(&mut self, source: io::Error) -> NoAnswer {
+        match std::mem::take(&mut self.progress) {
+            _ if self.written == 0 => NoAnswer::NotSent(source.into()),
+            Progress::Broken(earlier) => NoAnswer::Lost(earlier.into()),
+            Progress::Leaving | Progress::Out => NoAnswer::Lost(source.into()),
+        }
     }
 }
 
@@ -218,10 +211,8 @@ pub(super) fn ended(message: &'static str) -> io::Error {
 mod tests {
     use super::*;
 
-    fn unanswered(written: usize, progress: Progress) -> (bool, String) {
-        let mut output = Output { written, progress, ..Output::default() };
-        let unanswered = output.unanswered(ended("later"));
-        (unanswered.sent, unanswered.source.to_string())
+    fn no_answer(written: usize, progress: Progress) -> String {
+        format!("{:?}", Output { written, progress, ..Output::default() }.no_answer(ended("later")))
     }
 
     #[tokio::test]
@@ -244,9 +235,14 @@ mod tests {
 
     #[test]
     fn a_request_of_which_nothing_was_taken_is_unsent_and_the_first_failure_is_told() {
-        assert_eq!(unanswered(0, Progress::Leaving), (false, "later".to_owned()));
-        assert_eq!(unanswered(1, Progress::Leaving), (true, "later".to_owned()));
-        assert_eq!(unanswered(1, Progress::Out), (true, "later".to_owned()));
-        assert_eq!(unanswered(1, Progress::Broken(ended("first"))), (true, "first".to_owned()));
+        for (written, progress, told) in [
+            (0, Progress::Leaving, ["NotSent", "later"]),
+            (1, Progress::Leaving, ["Lost", "later"]),
+            (1, Progress::Out, ["Lost", "later"]),
+            (1, Progress::Broken(ended("first")), ["Lost", "first"]),
+        ] {
+            let shown = no_answer(written, progress);
+            assert!(told.iter().all(|word| shown.contains(word)), "{shown}, not {told:?}");
+        }
     }
 }

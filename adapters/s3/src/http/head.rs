@@ -54,6 +54,8 @@ pub(super) struct Head {
 /// # Errors
 /// When it is no such head, or has more headers or bytes than any should.
 pub(super) fn read(input: &mut BytesMut, mut known: usize, method: &Method) -> io::Result<Option<Head>> {
+    // Some send empty lines before it. What is known begins with none: they are gone.
+    input.advance(input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count());
     while (known == 0 || may_end(&input[known.saturating_sub(2)..]))
         && let Some((length, head)) = parse::<HEADERS_USUAL>(input, method)?
     {
@@ -254,7 +256,7 @@ mod tests {
             assert_eq!((head.framing, head.headers.len()), (Framing::Length(12), 2), "at {cut}");
         }
         for line_end in ["\r\n", "\n"] {
-            let text = text.replace("\r\n", line_end);
+            let text = format!("\r\n\r\n{text}").replace("\r\n", line_end);
             let (mut input, mut heads) = (BytesMut::new(), 0);
             for byte in text.bytes() {
                 let known = input.len();

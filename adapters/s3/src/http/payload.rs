@@ -16,15 +16,13 @@ const PIECE_BYTES_MAX: usize = 64 << 10;
 /// The body of an answer, and the connection that it comes from. Dropped before its end, it closes the connection.
 pub(crate) struct Payload {
     framing: Framing,
-    /// Until the body is over, or has broken off.
-    behind: Option<(Connection, Arc<Pool>)>,
-    /// Whether the server takes another request afterwards.
-    persists: bool,
+    /// Until the body is over, or has broken off; and where the connection goes then, if the server takes another request.
+    behind: Option<(Connection, Option<Arc<Pool>>)>,
 }
 
 impl Payload {
-    pub(super) fn new(framing: Framing, persists: bool, connection: Connection, pool: Arc<Pool>) -> Self {
-        let mut payload = Self { framing, behind: Some((connection, pool)), persists };
+    pub(super) fn new(framing: Framing, connection: Connection, pool: Option<Arc<Pool>>) -> Self {
+        let mut payload = Self { framing, behind: Some((connection, pool)) };
         payload.rest_at_end();
         payload
     }
@@ -101,8 +99,7 @@ impl Payload {
     /// At its end, gives the connection to the next request.
     fn rest_at_end(&mut self) {
         if self.framing.is_over()
-            && let Some((mut connection, pool)) = self.behind.take()
-            && self.persists
+            && let Some((mut connection, Some(pool))) = self.behind.take()
             && connection.reset()
         {
             pool.put(connection);
