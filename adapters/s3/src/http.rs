@@ -42,7 +42,6 @@ pub(crate) struct Http {
 }
 
 /// What is asked of a server.
-#[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) place: Place,

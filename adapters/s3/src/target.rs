@@ -38,7 +38,6 @@ pub(crate) struct Target {
 
 /// What one request asks for: a path, and a query unless it is empty. Everything below the endpoint's own path is
 /// percent-encoded.
-#[derive(Debug)]
 pub(crate) struct Place {
     text: String,
     path_bytes: usize,
