@@ -6,7 +6,7 @@ mod head;
 mod payload;
 mod pool;
 
-use std::{error::Error as StdError, fmt, future::poll_fn, sync::Arc, time::Duration};
+use std::{error::Error as StdError, fmt, future::poll_fn, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Response, Uri};
@@ -56,7 +56,7 @@ pub(crate) enum NoAnswer {
     /// The server cannot have got the whole request.
     NotSent(BoxedError),
     /// The request may have arrived, and may still be acted on.
-    Lost(BoxedError),
+    Lost(io::Error),
     /// The same, because the time was up.
     TimedOut(Duration),
 }

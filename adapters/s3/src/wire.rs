@@ -1,6 +1,6 @@
 //! One signed request and its answer. Decides nothing about conditions; resends only what certainly was not acted on.
 
-use std::{sync::atomic::AtomicBool, time::Duration};
+use std::{io, sync::atomic::AtomicBool, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header, response};
@@ -250,10 +250,14 @@ impl Wire {
                 )
                 .because(source),
             ),
-            NoAnswer::Lost(source) => Failed::Lost(
-                Error::new(ErrorKind::Unavailable, "the connection broke before an answer came; try again")
-                    .because(source),
-            ),
+            NoAnswer::Lost(source) => {
+                let message = if source.kind() == io::ErrorKind::InvalidData {
+                    "the answer cannot be read; check that the endpoint speaks HTTP/1.1, or try again"
+                } else {
+                    "the connection broke before an answer came; try again"
+                };
+                Failed::Lost(Error::new(ErrorKind::Unavailable, message).because(source))
+            }
             NoAnswer::TimedOut(after) => Failed::Lost(self.timed_out(after)),
         }
     }

@@ -218,7 +218,7 @@ async fn an_answer_that_cannot_be_read_leaves_a_write_unknown() {
     let lengths = "HTTP/1.1 200 OK\r\netag: \"1\"\r\ncontent-length: 5\r\ncontent-length: 0\r\n\r\n";
     let server = Server::start(vec![answer(lengths); 16]).await;
     let error = server.store.put("k", "v").await.unwrap_err();
-    assert!(error.is_indeterminate(), "{error}");
+    assert!(error.is_indeterminate() && error.to_string().contains("check that the endpoint"), "{error}");
 }
 
 #[tokio::test]

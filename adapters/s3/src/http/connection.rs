@@ -191,8 +191,8 @@ impl Output {
     fn no_answer(&mut self, source: io::Error) -> NoAnswer {
         match std::mem::take(&mut self.progress) {
             _ if self.written == 0 => NoAnswer::NotSent(source.into()),
-            Progress::Broken(earlier) => NoAnswer::Lost(earlier.into()),
-            Progress::Leaving | Progress::Out => NoAnswer::Lost(source.into()),
+            Progress::Broken(earlier) => NoAnswer::Lost(earlier),
+            Progress::Leaving | Progress::Out => NoAnswer::Lost(source),
         }
     }
 }

@@ -41,7 +41,7 @@ impl Framing {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        matches!(self, Self::Length(0) | Self::Chunked(Chunked::Nothing))
+        self.left() == Some(0)
     }
 
     /// How many bytes of the body are still to come, where that is known.
